@@ -56,3 +56,4 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod volume;
