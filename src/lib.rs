@@ -56,4 +56,5 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod dicom;
 pub mod volume;

@@ -1,0 +1,19 @@
+//! Shared DICOM ground: identifiers, the upper layer, DIMSE messages, coded concepts and templates.
+
+pub mod codes;
+pub mod dimse;
+pub mod identifying;
+pub mod identity;
+pub mod peer;
+pub mod templates;
+pub mod uid;
+pub mod upper_layer;
+
+pub use peer::{AeTitle, InvalidPeer, Peer};
+pub use templates::{TemplateError, Templates};
+pub use uid::{InvalidUid, Uid};
+
+use dicom_object::InMemDicomObject;
+
+/// A dataset held in memory, with the standard dictionary.
+pub type Dataset = InMemDicomObject;

@@ -1,0 +1,564 @@
+//! `dicom-templates/`: what a site may change in the result objects without rebuilding fcdd.
+//!
+//! Four files: `series.toml` (numbers and descriptions), `concepts.toml` (codes), `report.toml` (SR class, device,
+//! sentences) and `card.toml` (words on the card). They are read and checked once, at start-up: unknown keys,
+//! missing keys, lengths and characters; every mistake of every file is reported at once. The very same files are
+//! compiled in, so that `fcdd analyze` works where no site copy is installed.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::codes::Concept;
+
+/// Name and content of the files that are compiled in.
+const BUILT_IN: [(&str, &str); 4] = [
+    ("card.toml", include_str!("../../dicom-templates/card.toml")),
+    ("concepts.toml", include_str!("../../dicom-templates/concepts.toml")),
+    ("report.toml", include_str!("../../dicom-templates/report.toml")),
+    ("series.toml", include_str!("../../dicom-templates/series.toml")),
+];
+
+/// Every series description ends so.
+pub const RESEARCH_SUFFIX: &str = "(RESEARCH ONLY)";
+
+/// The SOP class that the structured report is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReportClass {
+    /// Comprehensive 3D SR, 1.2.840.10008.5.1.4.1.1.88.34.
+    Comprehensive3D,
+    /// Comprehensive SR, 1.2.840.10008.5.1.4.1.1.88.33.
+    Comprehensive,
+    /// Enhanced SR, 1.2.840.10008.5.1.4.1.1.88.22.
+    Enhanced,
+}
+
+impl ReportClass {
+    const NAMES: [(&'static str, ReportClass); 3] = [
+        ("comprehensive-3d", ReportClass::Comprehensive3D),
+        ("comprehensive", ReportClass::Comprehensive),
+        ("enhanced", ReportClass::Enhanced),
+    ];
+
+    /// The SOP Class UID.
+    pub fn uid(self) -> &'static str {
+        use dicom_dictionary_std::uids;
+        match self {
+            ReportClass::Comprehensive3D => uids::COMPREHENSIVE3_DSR_STORAGE,
+            ReportClass::Comprehensive => uids::COMPREHENSIVE_SR_STORAGE,
+            ReportClass::Enhanced => uids::ENHANCED_SR_STORAGE,
+        }
+    }
+}
+
+/// Number and description of one series of results.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeriesText {
+    /// Series Number (0020,0011).
+    pub number: i64,
+    /// Series Description (0008,103E), ASCII, at most 64 characters, ending in [`RESEARCH_SUFFIX`].
+    pub description: String,
+}
+
+/// How this installation calls itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Device Observer Name, and Station Name.
+    pub name: String,
+    /// Device Serial Number (0018,1000).
+    pub serial_number: String,
+}
+
+/// Sentences inside DICOM objects, ASCII.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Texts {
+    /// First part of Image Comments of every picture.
+    pub notice: String,
+    /// Said of every result of an untrained model.
+    pub untrained: String,
+    /// Said of a heatmap with one value everywhere.
+    pub constant_heatmap: String,
+}
+
+/// Concepts that a site may replace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concepts {
+    /// Focal cortical dysplasia.
+    pub finding: Concept,
+    /// Where it was looked for.
+    pub finding_site: Concept,
+    /// Procedure reported.
+    pub procedure: Concept,
+    /// Language of the report.
+    pub language: Concept,
+    /// The finding is suspected.
+    pub present: Concept,
+    /// The finding is not suspected.
+    pub absent: Concept,
+    /// No statement.
+    pub undetermined: Concept,
+}
+
+/// Words on the card; any script that DejaVu Sans has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is the phrase that its name says; card.toml shows them")]
+pub struct CardTexts {
+    pub title: String,
+    pub subtitle: String,
+    pub notice: String,
+    pub not_verified: String,
+    pub untrained: String,
+    pub untrained_hint: String,
+    pub suspected: String,
+    pub not_suspected: String,
+    pub unassessable: String,
+    pub probability: String,
+    pub threshold: String,
+    pub folds: String,
+    pub folds_hint: String,
+    pub single_fold: String,
+    pub strongest_region: String,
+    pub left: String,
+    pub right: String,
+    pub midline: String,
+    pub no_region: String,
+    pub reasons: String,
+    pub no_picture: String,
+    pub constant_heatmap: String,
+}
+
+/// Everything that `dicom-templates/` says, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Templates {
+    /// Series of heatmaps over T1.
+    pub heatmap_t1: SeriesText,
+    /// Series of heatmaps over FLAIR.
+    pub heatmap_flair: SeriesText,
+    /// Series of the card.
+    pub card_series: SeriesText,
+    /// Series of the structured report.
+    pub report_series: SeriesText,
+    /// Class of the structured report.
+    pub report_class: ReportClass,
+    /// This installation.
+    pub device: Device,
+    /// Sentences.
+    pub texts: Texts,
+    /// Coded concepts.
+    pub concepts: Concepts,
+    /// Words on the card.
+    pub card: CardTexts,
+    digest: String,
+}
+
+/// One mistake in one file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateMistake {
+    /// File name within the directory.
+    pub file: String,
+    /// `section.key`; empty when the whole file is meant.
+    pub key: String,
+    /// What is wrong and what is allowed.
+    pub problem: String,
+}
+
+impl fmt::Display for TemplateMistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.key.as_str() {
+            "" => write!(f, "{}: {}", self.file, self.problem),
+            key => write!(f, "{}: {key}: {}", self.file, self.problem),
+        }
+    }
+}
+
+/// The templates cannot be used; every reason at once.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{} mistake(s) in the DICOM templates of {}:{}", mistakes.len(), directory.display(), lines(mistakes))]
+pub struct TemplateError {
+    /// The directory that was read.
+    pub directory: PathBuf,
+    /// At least one.
+    pub mistakes: Vec<TemplateMistake>,
+}
+
+fn lines(mistakes: &[TemplateMistake]) -> String {
+    mistakes.iter().map(|m| format!("\n  {m}")).collect()
+}
+
+impl Templates {
+    /// Reads and checks a directory.
+    pub fn load(directory: &Path) -> Result<Templates, TemplateError> {
+        let mut checker = Checker::default();
+        let mut files = Vec::new();
+        for (name, _) in BUILT_IN {
+            match std::fs::read_to_string(directory.join(name)) {
+                Ok(text) => files.push((name, text)),
+                Err(error) => checker.mistake(
+                    name,
+                    "",
+                    format!("cannot be read ({error}); copy the one that comes with fcdd and change that"),
+                ),
+            }
+        }
+        let templates = checker.templates(&files);
+        checker.verdict(directory, templates)
+    }
+
+    /// The templates that fcdd was built with.
+    pub fn built_in() -> Templates {
+        let files = BUILT_IN.map(|(name, text)| (name, text.to_owned()));
+        let mut checker = Checker::default();
+        let templates = checker.templates(&files);
+        // A test loads these very files, so a mistake in them never gets into a build that passed its tests.
+        templates
+    }
+
+    /// SHA-256 (hexadecimal) over names and contents of all files: part of every result's UIDs.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+}
+
+/// Which characters a text may have.
+#[derive(Clone, Copy, PartialEq)]
+enum Characters {
+    /// Printable ASCII: goes into a DICOM object of any character set.
+    Ascii,
+    /// Drawn by us: anything that is not a control character.
+    Drawn,
+}
+
+/// Reads values out of parsed files and remembers every mistake; a value with a mistake becomes empty.
+#[derive(Default)]
+struct Checker {
+    mistakes: Vec<TemplateMistake>,
+}
+
+/// One `[section]` of a file; keys are taken out of it, what is left over is unknown.
+struct Section {
+    file: &'static str,
+    name: &'static str,
+    table: toml::Table,
+    known: Vec<&'static str>,
+}
+
+/// One parsed file; sections are taken out of it.
+struct Parsed {
+    file: &'static str,
+    table: toml::Table,
+    known: Vec<&'static str>,
+    /// False when it could not be read: then its missing keys are no news.
+    readable: bool,
+}
+
+impl Checker {
+    fn mistake(&mut self, file: &str, key: &str, problem: impl Into<String>) {
+        self.mistakes.push(TemplateMistake { file: file.to_owned(), key: key.to_owned(), problem: problem.into() });
+    }
+
+    fn verdict(self, directory: &Path, templates: Templates) -> Result<Templates, TemplateError> {
+        if self.mistakes.is_empty() {
+            Ok(templates)
+        } else {
+            Err(TemplateError { directory: directory.to_owned(), mistakes: self.mistakes })
+        }
+    }
+
+    fn templates(&mut self, files: &[(&'static str, String)]) -> Templates {
+        let mut series = self.parse(files, "series.toml");
+        let heatmap_t1 = self.series(&mut series, "heatmap-t1");
+        let heatmap_flair = self.series(&mut series, "heatmap-flair");
+        let card_series = self.series(&mut series, "card");
+        let report_series = self.series(&mut series, "report");
+        self.different_numbers(&[&heatmap_t1, &heatmap_flair, &card_series, &report_series]);
+        self.close_file(series);
+
+        let mut report = self.parse(files, "report.toml");
+        let report_class = self.report_class(&mut report);
+        let device = self.device(&mut report);
+        let texts = self.texts(&mut report);
+        self.close_file(report);
+
+        let mut concepts = self.parse(files, "concepts.toml");
+        let concepts_read = Concepts {
+            finding: self.concept(&mut concepts, "finding"),
+            finding_site: self.concept(&mut concepts, "finding-site"),
+            procedure: self.concept(&mut concepts, "procedure"),
+            language: self.concept(&mut concepts, "language"),
+            present: self.concept(&mut concepts, "present"),
+            absent: self.concept(&mut concepts, "absent"),
+            undetermined: self.concept(&mut concepts, "undetermined"),
+        };
+        self.close_file(concepts);
+
+        let mut card = self.parse(files, "card.toml");
+        let card_texts = self.card(&mut card);
+        self.close_file(card);
+
+        Templates {
+            heatmap_t1,
+            heatmap_flair,
+            card_series,
+            report_series,
+            report_class,
+            device,
+            texts,
+            concepts: concepts_read,
+            card: card_texts,
+            digest: digest(files),
+        }
+    }
+
+    fn parse(&mut self, files: &[(&'static str, String)], file: &'static str) -> Parsed {
+        let mut parsed = Parsed { file, table: toml::Table::new(), known: Vec::new(), readable: false };
+        if let Some((_, text)) = files.iter().find(|(name, _)| *name == file) {
+            match text.parse::<toml::Table>() {
+                Ok(table) => {
+                    parsed.table = table;
+                    parsed.readable = true;
+                }
+                Err(error) => self.mistake(file, "", error.to_string().trim_end().replace('\n', "\n    ")),
+            }
+        }
+        parsed
+    }
+
+    fn section(&mut self, parsed: &mut Parsed, name: &'static str) -> Option<Section> {
+        parsed.known.push(name);
+        match parsed.table.remove(name) {
+            Some(toml::Value::Table(table)) => Some(Section { file: parsed.file, name, table, known: Vec::new() }),
+            Some(_) => {
+                self.mistake(parsed.file, name, "must be a section, as in [section]");
+                None
+            }
+            None if parsed.readable => {
+                self.mistake(parsed.file, name, "this section is missing");
+                None
+            }
+            None => None,
+        }
+    }
+
+    fn close_section(&mut self, section: Option<Section>) {
+        let Some(section) = section else { return };
+        for key in section.table.keys() {
+            let allowed = section.known.join(", ");
+            self.mistake(section.file, &format!("{}.{key}", section.name), format!("unknown key; allowed: {allowed}"));
+        }
+    }
+
+    fn close_file(&mut self, parsed: Parsed) {
+        for key in parsed.table.keys() {
+            self.mistake(parsed.file, key, format!("unknown section; allowed: {}", parsed.known.join(", ")));
+        }
+    }
+
+    /// A text of 1 to `longest` characters.
+    fn text(
+        &mut self,
+        section: &mut Option<Section>,
+        key: &'static str,
+        longest: usize,
+        characters: Characters,
+    ) -> String {
+        let Some(section) = section else { return String::new() };
+        section.known.push(key);
+        let path = format!("{}.{key}", section.name);
+        let text = match section.table.remove(key) {
+            Some(toml::Value::String(text)) => text,
+            Some(_) => {
+                self.mistake(section.file, &path, "must be a text in quotes");
+                return String::new();
+            }
+            None => {
+                self.mistake(section.file, &path, "is missing");
+                return String::new();
+            }
+        };
+        let length = text.chars().count();
+        if text.trim().is_empty() || length > longest {
+            let problem = format!("{length} characters; 1 to {longest} are allowed");
+            self.mistake(section.file, &path, problem);
+        }
+        if let Some(bad) = text.chars().find(|c| c.is_control() || *c == '\\') {
+            self.mistake(section.file, &path, format!("the character {bad:?} is not allowed"));
+        }
+        if characters == Characters::Ascii && !text.is_ascii() {
+            self.mistake(
+                section.file,
+                &path,
+                "only ASCII is allowed: this text shares a DICOM object with the patient's name, whose character set is kept",
+            );
+        }
+        text
+    }
+
+    fn series(&mut self, parsed: &mut Parsed, name: &'static str) -> SeriesText {
+        let mut section = self.section(parsed, name);
+        let number = match section.as_mut().map(|s| (s.known.push("number"), s.table.remove("number")).1) {
+            Some(Some(toml::Value::Integer(number))) if (1..=999_999_999).contains(&number) => number,
+            Some(_) => {
+                self.mistake(parsed.file, &format!("{name}.number"), "must be a whole number from 1 to 999999999");
+                0
+            }
+            None => 0,
+        };
+        let description = self.text(&mut section, "description", 64, Characters::Ascii);
+        if section.is_some() && !description.is_empty() && !description.ends_with(RESEARCH_SUFFIX) {
+            self.mistake(parsed.file, &format!("{name}.description"), format!("must end in \"{RESEARCH_SUFFIX}\""));
+        }
+        self.close_section(section);
+        SeriesText { number, description }
+    }
+
+    fn different_numbers(&mut self, series: &[&SeriesText]) {
+        for (i, a) in series.iter().enumerate() {
+            if a.number != 0 && series.iter().skip(i + 1).any(|b| b.number == a.number) {
+                self.mistake("series.toml", "", format!("two series have the number {}", a.number));
+            }
+        }
+    }
+
+    fn report_class(&mut self, parsed: &mut Parsed) -> ReportClass {
+        let mut section = self.section(parsed, "report");
+        let name = self.text(&mut section, "sop-class", 64, Characters::Ascii);
+        let class = ReportClass::NAMES.iter().find(|(n, _)| *n == name).map(|(_, class)| *class);
+        if section.is_some() && class.is_none() {
+            let allowed = ReportClass::NAMES.map(|(n, _)| n).join(", ");
+            self.mistake(parsed.file, "report.sop-class", format!("{name:?} is unknown; allowed: {allowed}"));
+        }
+        self.close_section(section);
+        class.unwrap_or(ReportClass::Comprehensive3D)
+    }
+
+    fn device(&mut self, parsed: &mut Parsed) -> Device {
+        let mut section = self.section(parsed, "device");
+        let name = self.text(&mut section, "name", 16, Characters::Ascii);
+        let serial_number = self.text(&mut section, "serial-number", 64, Characters::Ascii);
+        self.close_section(section);
+        Device { name, serial_number }
+    }
+
+    fn texts(&mut self, parsed: &mut Parsed) -> Texts {
+        let mut section = self.section(parsed, "texts");
+        let texts = Texts {
+            notice: self.text(&mut section, "notice", 200, Characters::Ascii),
+            untrained: self.text(&mut section, "untrained", 100, Characters::Ascii),
+            constant_heatmap: self.text(&mut section, "constant-heatmap", 200, Characters::Ascii),
+        };
+        self.close_section(section);
+        texts
+    }
+
+    fn concept(&mut self, parsed: &mut Parsed, name: &'static str) -> Concept {
+        let mut section = self.section(parsed, name);
+        let value = self.text(&mut section, "value", 16, Characters::Ascii);
+        let scheme = self.text(&mut section, "scheme", 16, Characters::Ascii);
+        let meaning = self.text(&mut section, "meaning", 64, Characters::Ascii);
+        self.close_section(section);
+        Concept { value: Cow::Owned(value), scheme: Cow::Owned(scheme), meaning: Cow::Owned(meaning) }
+    }
+
+    fn card(&mut self, parsed: &mut Parsed) -> CardTexts {
+        let mut section = self.section(parsed, "card");
+        let mut word = |key, longest| self.text(&mut section, key, longest, Characters::Drawn);
+        let card = CardTexts {
+            title: word("title", 40),
+            subtitle: word("subtitle", 60),
+            notice: word("notice", 60),
+            not_verified: word("not-verified", 40),
+            untrained: word("untrained", 40),
+            untrained_hint: word("untrained-hint", 90),
+            suspected: word("suspected", 30),
+            not_suspected: word("not-suspected", 30),
+            unassessable: word("unassessable", 30),
+            probability: word("probability", 40),
+            threshold: word("threshold", 30),
+            folds: word("folds", 30),
+            folds_hint: word("folds-hint", 110),
+            single_fold: word("single-fold", 50),
+            strongest_region: word("strongest-region", 40),
+            left: word("left", 40),
+            right: word("right", 40),
+            midline: word("midline", 40),
+            no_region: word("no-region", 60),
+            reasons: word("reasons", 30),
+            no_picture: word("no-picture", 60),
+            constant_heatmap: word("constant-heatmap", 60),
+        };
+        self.close_section(section);
+        card
+    }
+}
+
+fn digest(files: &[(&'static str, String)]) -> String {
+    let mut hasher = Sha256::new();
+    for (name, text) in files {
+        hasher.update(format!("{name}\0{}\0", text.len()));
+        hasher.update(text);
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site_copy() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in BUILT_IN {
+            std::fs::write(directory.path().join(name), text).unwrap();
+        }
+        directory
+    }
+
+    #[test]
+    fn a_site_copy_of_the_built_in_files_is_the_built_in() {
+        let site = Templates::load(site_copy().path()).unwrap();
+        assert_eq!(site, Templates::built_in());
+        assert_eq!(site.digest().len(), 64);
+    }
+
+    #[test]
+    fn every_mistake_is_named_with_file_and_key() {
+        let directory = site_copy();
+        let path = |name: &str| directory.path().join(name);
+        let change = |name: &str, from: &str, to: &str| {
+            let text = std::fs::read_to_string(path(name)).unwrap();
+            assert!(text.contains(from), "{from}");
+            std::fs::write(path(name), text.replacen(from, to, 1)).unwrap();
+        };
+        change("series.toml", "FCD AI heatmap on T1 (RESEARCH ONLY)", "Heatmap");
+        change("series.toml", "number = 9102", "nummer = 9102");
+        change("concepts.toml", "scheme = \"99FCDD\"", "scheme = \"99FCDD-with-a-name-too-long\"");
+        change("report.toml", "comprehensive-3d\"", "comprehensive-4d\"");
+        change("report.toml", "\"FCDD\"", "\"Köln\"");
+        std::fs::remove_file(path("card.toml")).unwrap();
+        let error = Templates::load(directory.path()).unwrap_err();
+        let text = error.to_string();
+        for expected in [
+            "series.toml: heatmap-t1.description: must end",
+            "series.toml: heatmap-flair.number: must be a whole number",
+            "series.toml: heatmap-flair.nummer: unknown key; allowed: number, description",
+            "concepts.toml: finding.scheme: 27 characters",
+            "report.toml: report.sop-class: \"comprehensive-4d\" is unknown; allowed: comprehensive-3d",
+            "report.toml: device.name: only ASCII",
+            "card.toml: cannot be read",
+        ] {
+            assert!(text.contains(expected), "{expected:?} is not in:\n{text}");
+        }
+        assert_eq!(error.mistakes.len(), 7, "{text}");
+    }
+
+    #[test]
+    fn a_changed_word_changes_the_digest() {
+        let directory = site_copy();
+        let path = directory.path().join("card.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace("FCD suspected", "FCD vermutet")).unwrap();
+        let site = Templates::load(directory.path()).unwrap();
+        assert_ne!(site.digest(), Templates::built_in().digest());
+    }
+}
