@@ -57,4 +57,5 @@
 #![warn(missing_docs)]
 
 pub mod dicom;
+pub mod study;
 pub mod volume;

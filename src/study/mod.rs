@@ -1,0 +1,17 @@
+//! What one stage hands to the next. Stages know these types and the ground floor, never each other.
+//!
+//! ```text
+//! receive → (spool + ledger) → assemble → AssembledStudy → analyze → Analysis → report → RenderedObject → deliver
+//! ```
+
+pub mod analysis;
+pub mod assembled;
+pub mod in_flight;
+pub mod objects;
+pub mod series_verdict;
+
+pub use analysis::{Analysis, Fused, Heatmap, Hemisphere, ModelIdentity, ModelOutcome, Reason, Region, Verdict};
+pub use assembled::{AssembledStudy, ImagePlane, InputDigest, Sequence, SliceSource, SourceVolume, Stack};
+pub use in_flight::InFlight;
+pub use objects::{ObjectKind, RenderedObject};
+pub use series_verdict::SeriesVerdict;
