@@ -57,5 +57,6 @@
 #![warn(missing_docs)]
 
 pub mod dicom;
+pub mod spool;
 pub mod study;
 pub mod volume;
