@@ -58,6 +58,7 @@
 
 pub mod config;
 pub mod dicom;
+pub mod ledger;
 pub mod spool;
 pub mod study;
 pub mod volume;

@@ -1,0 +1,395 @@
+//! Received objects: rows for what the spool holds, and for what is in quarantine.
+//!
+//! An instance row and its study's row are written together, before the sender gets its answer. The spool is
+//! the truth: [`Ledger::rebuild_from_spool`] writes the rows that a power cut took.
+
+use std::path::{Path, PathBuf};
+
+use sqlx::{Row, Sqlite, Transaction};
+
+use super::{Doing, Ledger, LedgerError, StudyState, now_ms};
+use crate::dicom::Uid;
+use crate::spool::received_file::ReceivedFile;
+use crate::spool::{Spool, SpoolError};
+
+/// An object that is durable in the spool and wants its row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewInstance {
+    /// SOP Instance UID.
+    pub sop_instance_uid: Uid,
+    /// Study Instance UID.
+    pub study_uid: Uid,
+    /// Series Instance UID.
+    pub series_uid: Uid,
+    /// SOP Class UID.
+    pub sop_class_uid: Uid,
+    /// Transfer Syntax UID.
+    pub transfer_syntax: String,
+    /// Path relative to the spool.
+    pub path: String,
+    /// Length of the dataset, bytes.
+    pub dataset_bytes: u64,
+    /// SHA-256 of the dataset.
+    pub dataset_sha256: [u8; 32],
+    /// Who sent it.
+    pub calling_ae: String,
+    /// The association's row; `None` when rebuilt from the spool.
+    pub association_id: Option<i64>,
+    /// Unix milliseconds.
+    pub received_at_ms: i64,
+}
+
+/// A row of the table, as far as receiving needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredInstance {
+    /// Study Instance UID.
+    pub study_uid: String,
+    /// Path relative to the spool.
+    pub path: String,
+    /// SHA-256 of the dataset.
+    pub dataset_sha256: Vec<u8>,
+    /// Came after its study was complete.
+    pub late: bool,
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recorded {
+    /// The study is still being received.
+    InTime,
+    /// The study was complete already; the object is kept and noted, the study's state is unchanged.
+    Late {
+        /// Where the study stands.
+        state: String,
+    },
+    /// This SOP instance has a row with another path (it came before, within another study). Nothing was written.
+    Elsewhere(StoredInstance),
+}
+
+/// A variant in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewQuarantine {
+    /// SOP Instance UID that two different datasets claim.
+    pub sop_instance_uid: Uid,
+    /// Study Instance UID of the variant.
+    pub study_uid: Uid,
+    /// Path relative to the spool.
+    pub path: String,
+    /// SHA-256 of the variant's dataset.
+    pub dataset_sha256: [u8; 32],
+    /// One sentence.
+    pub why: String,
+    /// The association's row; `None` when rebuilt from the spool.
+    pub association_id: Option<i64>,
+}
+
+/// What a rebuild did.
+#[derive(Debug, Default)]
+pub struct Rebuilt {
+    /// Rows written for objects.
+    pub instances: u64,
+    /// Rows written for variants in quarantine.
+    pub quarantined: u64,
+    /// Files that are no objects of ours, with the reason; they are left alone.
+    pub unreadable: Vec<(PathBuf, String)>,
+}
+
+/// Why a rebuild failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The spool cannot be read.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The ledger cannot be written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The reading task ended early.
+    #[error("reading the spool ended early: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl Ledger {
+    /// The row of a SOP instance.
+    pub async fn find_instance(&self, sop_instance_uid: &Uid) -> Result<Option<StoredInstance>, LedgerError> {
+        let row = sqlx::query(FIND_INSTANCE)
+            .bind(sop_instance_uid.as_str())
+            .fetch_optional(&self.readers)
+            .await
+            .doing("look for an instance")?;
+        row.as_ref().map(stored_instance).transpose().doing("read an instance's row")
+    }
+
+    /// Paths (relative to the spool) of every object of a study, late ones too, in the order of their UIDs.
+    pub async fn instance_paths(&self, study_uid: &Uid) -> Result<Vec<String>, LedgerError> {
+        sqlx::query_scalar("SELECT path FROM instances WHERE study_uid = ? ORDER BY sop_instance_uid")
+            .bind(study_uid.as_str())
+            .fetch_all(&self.readers)
+            .await
+            .doing("list a study's objects")
+    }
+
+    /// Writes the row of an object and its study's row, in one transaction. The study is made if it is new. A row
+    /// with the same path is replaced: the spool never replaces a file, so that file was gone in between.
+    pub async fn record_instance(&self, new: &NewInstance) -> Result<Recorded, LedgerError> {
+        let doing = "record an instance";
+        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.doing(doing)?;
+        let recorded = record_in(&mut transaction, new).await.doing(doing)?;
+        if matches!(recorded, Recorded::Elsewhere(_)) {
+            transaction.rollback().await.doing(doing)?;
+        } else {
+            transaction.commit().await.doing(doing)?;
+        }
+        Ok(recorded)
+    }
+
+    /// Writes the row of a variant; the same variant has one row.
+    pub async fn record_quarantine(&self, new: &NewQuarantine) -> Result<(), LedgerError> {
+        sqlx::query(
+            "INSERT INTO quarantine (sop_instance_uid, study_uid, path, dataset_sha256, why, association_id, received_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO NOTHING",
+        )
+        .bind(new.sop_instance_uid.as_str())
+        .bind(new.study_uid.as_str())
+        .bind(&new.path)
+        .bind(new.dataset_sha256.as_slice())
+        .bind(&new.why)
+        .bind(new.association_id)
+        .bind(now_ms())
+        .execute(&self.writer)
+        .await
+        .doing("record an instance in quarantine")?;
+        Ok(())
+    }
+
+    /// At start-up: writes the rows that the ledger lacks for files in the spool. Only missing ones are read.
+    pub async fn rebuild_from_spool(&self, spool: &Spool) -> Result<Rebuilt, RebuildError> {
+        let mut rebuilt = Rebuilt::default();
+        let listing = {
+            let spool = spool.clone();
+            tokio::task::spawn_blocking(move || list_spool(&spool)).await??
+        };
+        for file in listing {
+            let known: i64 = sqlx::query_scalar(
+                "SELECT EXISTS (SELECT 1 FROM instances WHERE sop_instance_uid = ?1 AND path = ?2)
+                     OR EXISTS (SELECT 1 FROM quarantine WHERE path = ?2)",
+            )
+            .bind(&file.sop_instance_uid)
+            .bind(&file.relative)
+            .fetch_one(&self.readers)
+            .await
+            .doing("look for a file of the spool")?;
+            if known != 0 {
+                continue;
+            }
+            let path = spool.path(&file.relative);
+            let read = tokio::task::spawn_blocking(move || (ReceivedFile::read(&path), path)).await?;
+            match read {
+                (Ok(received), _) if file.in_quarantine => {
+                    self.record_quarantine(&NewQuarantine {
+                        sop_instance_uid: received.identifiers.sop_instance_uid,
+                        study_uid: received.identifiers.study_uid,
+                        path: file.relative,
+                        dataset_sha256: received.dataset_sha256,
+                        why: "found in the quarantine at start-up".into(),
+                        association_id: None,
+                    })
+                    .await?;
+                    rebuilt.quarantined += 1;
+                }
+                (Ok(received), path) => {
+                    let recorded = self.record_instance(&received.into_new_instance(file.relative)).await?;
+                    match recorded {
+                        Recorded::InTime | Recorded::Late { .. } => rebuilt.instances += 1,
+                        Recorded::Elsewhere(other) => {
+                            rebuilt.unreadable.push((path, format!("the same SOP instance lies at {}", other.path)));
+                        }
+                    }
+                }
+                (Err(error), path) => rebuilt.unreadable.push((path, error.to_string())),
+            }
+        }
+        Ok(rebuilt)
+    }
+}
+
+impl ReceivedFile {
+    fn into_new_instance(self, path: String) -> NewInstance {
+        NewInstance {
+            sop_instance_uid: self.identifiers.sop_instance_uid,
+            study_uid: self.identifiers.study_uid,
+            series_uid: self.identifiers.series_uid,
+            sop_class_uid: self.identifiers.sop_class_uid,
+            transfer_syntax: self.transfer_syntax,
+            path,
+            dataset_bytes: self.dataset_bytes,
+            dataset_sha256: self.dataset_sha256,
+            calling_ae: self.source_ae,
+            association_id: None,
+            received_at_ms: self.written_at_ms,
+        }
+    }
+}
+
+const FIND_INSTANCE: &str = "SELECT study_uid, path, dataset_sha256, late FROM instances WHERE sop_instance_uid = ?";
+
+async fn record_in(transaction: &mut Transaction<'_, Sqlite>, new: &NewInstance) -> Result<Recorded, sqlx::Error> {
+    let state: String = sqlx::query_scalar(
+        "INSERT INTO studies (study_uid, state, calling_ae, first_received_at, last_received_at, state_since)
+         VALUES (?1, ?2, ?3, ?4, ?4, ?4)
+         ON CONFLICT (study_uid) DO UPDATE SET
+             last_received_at = max(last_received_at, excluded.last_received_at),
+             calling_ae = CASE calling_ae WHEN '' THEN excluded.calling_ae ELSE calling_ae END
+         RETURNING state",
+    )
+    .bind(new.study_uid.as_str())
+    .bind(StudyState::Receiving.name())
+    .bind(&new.calling_ae)
+    .bind(new.received_at_ms)
+    .fetch_one(&mut **transaction)
+    .await?;
+    let is_late = state != StudyState::Receiving.name();
+    let written = sqlx::query(
+        "INSERT INTO instances (sop_instance_uid, study_uid, series_uid, sop_class_uid, transfer_syntax, path,
+             dataset_bytes, dataset_sha256, association_id, received_at, late)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT (sop_instance_uid) DO UPDATE SET
+             series_uid = excluded.series_uid, sop_class_uid = excluded.sop_class_uid,
+             transfer_syntax = excluded.transfer_syntax, dataset_bytes = excluded.dataset_bytes,
+             dataset_sha256 = excluded.dataset_sha256, association_id = excluded.association_id,
+             received_at = excluded.received_at
+         WHERE path = excluded.path",
+    )
+    .bind(new.sop_instance_uid.as_str())
+    .bind(new.study_uid.as_str())
+    .bind(new.series_uid.as_str())
+    .bind(new.sop_class_uid.as_str())
+    .bind(&new.transfer_syntax)
+    .bind(&new.path)
+    .bind(i64::try_from(new.dataset_bytes).unwrap_or(i64::MAX))
+    .bind(new.dataset_sha256.as_slice())
+    .bind(new.association_id)
+    .bind(new.received_at_ms)
+    .bind(is_late)
+    .execute(&mut **transaction)
+    .await?;
+    if written.rows_affected() == 0 {
+        let row = sqlx::query(FIND_INSTANCE).bind(new.sop_instance_uid.as_str()).fetch_one(&mut **transaction).await?;
+        return Ok(Recorded::Elsewhere(stored_instance(&row)?));
+    }
+    if !is_late {
+        return Ok(Recorded::InTime);
+    }
+    // Our own results come back from a PACS that routes everything to us; they are no late images.
+    sqlx::query(
+        "UPDATE studies SET late_instances = late_instances + 1
+         WHERE study_uid = ? AND NOT EXISTS (SELECT 1 FROM objects WHERE sop_instance_uid = ?)",
+    )
+    .bind(new.study_uid.as_str())
+    .bind(new.sop_instance_uid.as_str())
+    .execute(&mut **transaction)
+    .await?;
+    Ok(Recorded::Late { state })
+}
+
+fn stored_instance(row: &sqlx::sqlite::SqliteRow) -> Result<StoredInstance, sqlx::Error> {
+    Ok(StoredInstance {
+        study_uid: row.try_get("study_uid")?,
+        path: row.try_get("path")?,
+        dataset_sha256: row.try_get("dataset_sha256")?,
+        late: row.try_get("late")?,
+    })
+}
+
+struct SpoolFile {
+    relative: String,
+    sop_instance_uid: String,
+    in_quarantine: bool,
+}
+
+/// Every object file in the spool, without opening any.
+fn list_spool(spool: &Spool) -> Result<Vec<SpoolFile>, SpoolError> {
+    let mut files = Vec::new();
+    for (directory, in_quarantine) in [(spool.studies_directory(), false), (spool.quarantine_directory(), true)] {
+        for entry in walkdir::WalkDir::new(&directory).min_depth(1).max_depth(2) {
+            let entry = entry.map_err(|error| SpoolError::Io {
+                doing: "list",
+                path: error.path().unwrap_or(&directory).to_owned(),
+                source: error.into(),
+            })?;
+            let relative = entry.path().strip_prefix(spool.directory()).ok().and_then(Path::to_str);
+            let Some(relative) = relative.filter(|name| entry.file_type().is_file() && name.ends_with(".dcm")) else {
+                continue;
+            };
+            let sop_instance_uid = entry.path().file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            files.push(SpoolFile {
+                relative: relative.to_owned(),
+                sop_instance_uid: sop_instance_uid.to_owned(),
+                in_quarantine,
+            });
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uid(text: &str) -> Uid {
+        Uid::parse(text).unwrap()
+    }
+
+    fn instance(sop: &str, study: &str) -> NewInstance {
+        NewInstance {
+            sop_instance_uid: uid(sop),
+            study_uid: uid(study),
+            series_uid: uid("1.9"),
+            sop_class_uid: uid("1.2.840.10008.5.1.4.1.1.4"),
+            transfer_syntax: "1.2.840.10008.1.2.1".into(),
+            path: Spool::instance_path(&uid(study), &uid(sop)),
+            dataset_bytes: 100,
+            dataset_sha256: [7; 32],
+            calling_ae: "MR1".into(),
+            association_id: None,
+            received_at_ms: now_ms(),
+        }
+    }
+
+    async fn late_instances(ledger: &Ledger, study: &str) -> i64 {
+        sqlx::query_scalar("SELECT late_instances FROM studies WHERE study_uid = ?")
+            .bind(study)
+            .fetch_one(&ledger.readers)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn late_instances_are_noted_and_leave_the_state_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).await.unwrap();
+        assert_eq!(ledger.record_instance(&instance("1.1", "1.5")).await.unwrap(), Recorded::InTime);
+        sqlx::raw_sql("UPDATE studies SET state = 'reported'").execute(&ledger.writer).await.unwrap();
+        let late = ledger.record_instance(&instance("1.2", "1.5")).await.unwrap();
+        assert_eq!(late, Recorded::Late { state: "reported".into() });
+        assert_eq!(late_instances(&ledger, "1.5").await, 1);
+        assert!(ledger.find_instance(&uid("1.2")).await.unwrap().unwrap().late);
+        // A result of ours that comes back is kept, and is no late image.
+        sqlx::raw_sql("INSERT INTO objects VALUES ('1.3', '1.5', '1.6', '1.7', 'card', 'results/x', 0)")
+            .execute(&ledger.writer)
+            .await
+            .unwrap();
+        ledger.record_instance(&instance("1.3", "1.5")).await.unwrap();
+        assert_eq!(late_instances(&ledger, "1.5").await, 1);
+    }
+
+    #[tokio::test]
+    async fn one_sop_instance_in_two_studies_has_one_row() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).await.unwrap();
+        ledger.record_instance(&instance("1.1", "1.5")).await.unwrap();
+        let second = ledger.record_instance(&instance("1.1", "1.6")).await.unwrap();
+        assert!(matches!(second, Recorded::Elsewhere(StoredInstance { ref study_uid, .. }) if study_uid == "1.5"));
+        let studies: i64 = sqlx::query_scalar("SELECT count(*) FROM studies").fetch_one(&ledger.readers).await.unwrap();
+        assert_eq!(studies, 1, "the second study was rolled back");
+    }
+}

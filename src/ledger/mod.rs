@@ -1,0 +1,162 @@
+//! The ledger: one SQLite file in which every hand-over between stages is a row.
+//!
+//! It is an index and a work list, not the truth: objects live in the [spool](crate::spool), and what the
+//! ledger lacks is rebuilt from there. Writes go through one connection (WAL, `synchronous = NORMAL`): a
+//! power cut may lose the last rows, never an object. Readers (`fcdd studies`, `fcdd status`) use the file
+//! beside a running daemon.
+
+pub mod associations;
+pub mod instances;
+pub mod outbox;
+pub mod overview;
+pub mod studies;
+pub mod study_state;
+#[cfg(test)]
+mod tests;
+
+pub use study_state::StudyState;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+/// Version of `schema.sql`, kept in SQLite's `user_version`.
+const SCHEMA_VERSION: i64 = 1;
+
+/// What can go wrong with the ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The file cannot be opened.
+    #[error("cannot open the ledger {path}: {source}. Is the state directory there and writable for this user?")]
+    Open {
+        /// The ledger's file.
+        path: PathBuf,
+        /// SQLite's reason.
+        source: sqlx::Error,
+    },
+    /// There is no ledger where one was expected.
+    #[error("there is no ledger at {path}. Is spool.directory right, and has the daemon run?")]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The file was written by another version of fcdd.
+    #[error(
+        "the ledger {path} has schema version {found}, this fcdd knows {expected}; run the fcdd that wrote it, or move the file away to have it rebuilt from the spool"
+    )]
+    Version {
+        /// The ledger's file.
+        path: PathBuf,
+        /// Version found.
+        found: i64,
+        /// Version of this program.
+        expected: i64,
+    },
+    /// A statement failed.
+    #[error("the ledger failed to {doing}: {source}")]
+    Query {
+        /// What was being done, e.g. `record an instance`.
+        doing: &'static str,
+        /// SQLite's reason.
+        source: sqlx::Error,
+    },
+    /// A move that the table of states does not allow.
+    #[error("study {study_uid} is {from}, it cannot become {to}")]
+    Move {
+        /// The study.
+        study_uid: String,
+        /// Its state as found.
+        from: String,
+        /// The state that was asked for.
+        to: StudyState,
+    },
+    /// No such study.
+    #[error("study {study_uid} is not in the ledger")]
+    UnknownStudy {
+        /// The study asked for.
+        study_uid: String,
+    },
+}
+
+/// Attaches what was being done to an SQLite error.
+pub(crate) trait Doing<T> {
+    fn doing(self, doing: &'static str) -> Result<T, LedgerError>;
+}
+
+impl<T> Doing<T> for Result<T, sqlx::Error> {
+    fn doing(self, doing: &'static str) -> Result<T, LedgerError> {
+        self.map_err(|source| LedgerError::Query { doing, source })
+    }
+}
+
+/// A handle on the ledger; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    pub(crate) writer: SqlitePool,
+    pub(crate) readers: SqlitePool,
+}
+
+impl Ledger {
+    /// Opens the ledger for the daemon, creating the file and its tables where they are missing.
+    pub async fn open(path: &Path) -> Result<Ledger, LedgerError> {
+        let options = Self::options(path).create_if_missing(true);
+        let open_error = |source| LedgerError::Open { path: path.to_owned(), source };
+        // One connection writes: SQLite has one writer anyway, and waiting in our own queue is fairer than its busy loop.
+        // It lives as long as the ledger: `data_version` compares only on one and the same connection.
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options.clone())
+            .await
+            .map_err(open_error)?;
+        let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&writer).await.map_err(open_error)?;
+        if found != 0 && found != SCHEMA_VERSION {
+            return Err(LedgerError::Version { path: path.to_owned(), found, expected: SCHEMA_VERSION });
+        }
+        sqlx::raw_sql(include_str!("schema.sql")).execute(&writer).await.map_err(open_error)?;
+        if found == 0 {
+            sqlx::raw_sql("PRAGMA user_version = 1").execute(&writer).await.map_err(open_error)?;
+        }
+        let readers = SqlitePoolOptions::new()
+            .max_connections(4)
+            .connect_with(options.read_only(true).create_if_missing(false))
+            .await
+            .map_err(open_error)?;
+        Ok(Ledger { writer, readers })
+    }
+
+    /// Opens a ledger that must be there already: for commands that look at a daemon's state.
+    pub async fn open_existing(path: &Path) -> Result<Ledger, LedgerError> {
+        if !path.is_file() {
+            return Err(LedgerError::Missing { path: path.to_owned() });
+        }
+        Ledger::open(path).await
+    }
+
+    /// A number that changes when another process (an operator's `fcdd studies retry`) has written to the
+    /// ledger, and never by our own writes: they go through the one connection that is asked here.
+    pub async fn data_version(&self) -> Result<i64, LedgerError> {
+        sqlx::query_scalar("PRAGMA data_version").fetch_one(&self.writer).await.doing("look for changes from outside")
+    }
+
+    fn options(path: &Path) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(Duration::from_secs(10))
+    }
+
+    /// Flushes and closes both pools.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// Now, as the ledger stores it: Unix milliseconds.
+pub(crate) fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}
