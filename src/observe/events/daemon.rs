@@ -1,0 +1,217 @@
+//! Events of the supervisor: start, stop, a study's way between the stages.
+
+use std::net::SocketAddr;
+
+use crate::observe::metrics::Counter;
+
+static STUDIES_COMPLETE: Counter = Counter::new("fcdd_studies_complete_total", "Studies whose images were all there.");
+static STUDIES_ANALYZED: Counter = Counter::new("fcdd_studies_analyzed_total", "Studies that got a result.");
+static STUDIES_FAILED: Counter = Counter::new("fcdd_studies_failed_total", "Studies that a stage could not finish.");
+static STUDIES_IGNORED: Counter =
+    Counter::new("fcdd_studies_not_for_analysis_total", "Studies that the rules keep from analysis.");
+static STUDIES_EXPIRED: Counter =
+    Counter::new("fcdd_studies_expired_total", "Studies not for analysis that left the spool.");
+
+/// The counters that these events move.
+pub const COUNTERS: &[&Counter] =
+    &[&STUDIES_COMPLETE, &STUDIES_ANALYZED, &STUDIES_FAILED, &STUDIES_IGNORED, &STUDIES_EXPIRED];
+
+/// The daemon accepts associations.
+pub struct Ready<'a> {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its AE title.
+    pub ae_title: &'a str,
+    /// Models that are loaded, in words.
+    pub models: &'a str,
+}
+
+impl Ready<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        tracing::info!(address = %self.address, ae_title = self.ae_title, models = self.models, "ready");
+    }
+}
+
+/// A stop was asked for.
+pub struct Draining {
+    /// The bound on what may still take time.
+    pub seconds: f64,
+}
+
+impl Draining {
+    /// Logs it.
+    pub fn emit(&self) {
+        tracing::info!(bound_s = self.seconds, "stopping: letting work in flight reach a safe state");
+    }
+}
+
+/// The daemon is about to exit.
+pub struct Stopped {
+    /// False when the drain's bound was over before everything had ended.
+    pub in_time: bool,
+}
+
+impl Stopped {
+    /// Logs it.
+    pub fn emit(&self) {
+        if self.in_time {
+            tracing::info!("stopped");
+        } else {
+            tracing::warn!("stopped at the drain's bound; unfinished work goes on at the next start");
+        }
+    }
+}
+
+/// What the last run left and this start took up again.
+pub struct TakenUp {
+    /// Studies whose analysis was interrupted.
+    pub analyses: u64,
+    /// Objects in the spool that the ledger did not know.
+    pub objects: u64,
+    /// Associations that were open when the process ended.
+    pub associations: u64,
+}
+
+impl TakenUp {
+    /// Logs it, if there was anything.
+    pub fn emit(&self) {
+        if self.analyses + self.objects + self.associations > 0 {
+            tracing::warn!(
+                interrupted_analyses = self.analyses,
+                objects_missing_in_ledger = self.objects,
+                associations_lost = self.associations,
+                "took up what the last run left"
+            );
+        }
+    }
+}
+
+/// A file of the spool that cannot be read at start-up.
+pub struct UnreadableInSpool<'a> {
+    /// The file.
+    pub path: &'a std::path::Path,
+    /// Why.
+    pub why: &'a str,
+}
+
+impl UnreadableInSpool<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        tracing::error!(path = %self.path.display(), why = self.why, "cannot take up a file of the spool; it is left where it is");
+    }
+}
+
+/// A study is complete.
+pub struct StudyComplete<'a> {
+    /// The study.
+    pub study_uid: &'a str,
+    /// True when the maximum wait ended although images may still come.
+    pub waited_enough: bool,
+}
+
+impl StudyComplete<'_> {
+    /// Logs and counts it.
+    pub fn emit(&self) {
+        STUDIES_COMPLETE.increment();
+        if self.waited_enough {
+            tracing::warn!(study = self.study_uid, "complete because the maximum wait is over; it may lack images");
+        } else {
+            tracing::info!(study = self.study_uid, "complete");
+        }
+    }
+}
+
+/// A study is kept but not analyzed.
+pub struct StudyIgnored<'a> {
+    /// The study.
+    pub study_uid: &'a str,
+    /// The rule.
+    pub because: &'a str,
+}
+
+impl StudyIgnored<'_> {
+    /// Logs and counts it.
+    pub fn emit(&self) {
+        STUDIES_IGNORED.increment();
+        tracing::info!(study = self.study_uid, because = self.because, "not for analysis");
+    }
+}
+
+/// A study has its result objects on disk.
+pub struct StudyReported<'a> {
+    /// The study.
+    pub study_uid: &'a str,
+    /// The verdict's code.
+    pub verdict: &'a str,
+    /// The fused probability, if there is one.
+    pub probability: Option<f64>,
+    /// Number of result objects.
+    pub objects: usize,
+    /// From the claim to the last file on disk.
+    pub seconds: f64,
+}
+
+impl StudyReported<'_> {
+    /// Logs and counts it.
+    pub fn emit(&self) {
+        STUDIES_ANALYZED.increment();
+        tracing::info!(
+            study = self.study_uid,
+            verdict = self.verdict,
+            probability = self.probability,
+            objects = self.objects,
+            seconds = format_args!("{:.2}", self.seconds),
+            "reported"
+        );
+    }
+}
+
+/// A stage could not finish a study; an operator must look.
+pub struct StudyFailed<'a> {
+    /// The study.
+    pub study_uid: &'a str,
+    /// What went wrong.
+    pub why: &'a str,
+}
+
+impl StudyFailed<'_> {
+    /// Logs and counts it.
+    pub fn emit(&self) {
+        STUDIES_FAILED.increment();
+        tracing::error!(
+            study = self.study_uid,
+            why = self.why,
+            "failed; its images are kept: see `fcdd studies show`, then `fcdd studies retry`"
+        );
+    }
+}
+
+/// A study that is not for analysis left the spool.
+pub struct StudyExpired<'a> {
+    /// The study.
+    pub study_uid: &'a str,
+}
+
+impl StudyExpired<'_> {
+    /// Logs and counts it.
+    pub fn emit(&self) {
+        STUDIES_EXPIRED.increment();
+        tracing::info!(study = self.study_uid, "not for analysis and expired: removed from the spool");
+    }
+}
+
+/// A background task met an error and will try again.
+pub struct TaskTrouble<'a> {
+    /// The task.
+    pub task: &'static str,
+    /// What went wrong.
+    pub error: &'a dyn std::fmt::Display,
+}
+
+impl TaskTrouble<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        tracing::error!(task = self.task, error = %self.error, "will try again");
+    }
+}
