@@ -59,6 +59,7 @@
 pub mod config;
 pub mod dicom;
 pub mod ledger;
+pub mod network;
 pub mod observe;
 pub mod spool;
 pub mod study;

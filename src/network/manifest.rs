@@ -1,0 +1,474 @@
+//! `manifest.toml`: what a model is, what it wants, and what its numbers mean.
+//!
+//! Unknown fields are refused, and every statement that can be checked against the architecture is. The
+//! file that [`Manifest::to_toml`] writes has a fixed order, so equal manifests are equal bytes.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::spec::{Architecture, Geometry, NetworkSpec};
+use crate::study::Sequence;
+
+/// Manifest format that this program reads and writes.
+pub const FORMAT: u32 = 1;
+
+/// Name of the preprocessing that this program implements.
+pub const PREPROCESSING: &str = "fcdd-1";
+
+/// A manifest, as read and checked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Letters, digits, `.`, `_` and `-`.
+    pub name: String,
+    /// Semantic version.
+    pub version: String,
+    /// T1 or FLAIR.
+    pub sequence: Sequence,
+    /// Depth of the network.
+    pub architecture: Architecture,
+    /// Channels of the first stage.
+    pub width: usize,
+    /// Strides and dilations.
+    pub geometry: Geometry,
+    /// False for random weights: results say so and give no verdict.
+    pub trained: bool,
+    /// What the model may be used for.
+    pub intended_use: String,
+    /// What it was trained on.
+    pub data_source: String,
+    /// Identity of the training run; empty when there was none.
+    pub training_run: String,
+    /// The volume that the network reads.
+    pub input: Input,
+    /// The map that it writes.
+    pub map: Map,
+    /// From probability to verdict.
+    pub decision: Decision,
+    /// From logits to probability.
+    pub calibration: Calibration,
+    /// Arithmetic that may be used.
+    pub precision: PrecisionList,
+    /// One ONNX file per fold, in order.
+    #[serde(rename = "file")]
+    pub files: Vec<ModelFile>,
+    /// Newest first.
+    #[serde(default)]
+    pub changelog: Vec<Change>,
+}
+
+/// What the network reads.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// `[D, H, W]`: left-right, posterior-anterior, inferior-superior; the index grows to R, A and S.
+    pub shape: [usize; 3],
+    /// Always `RAS`: the direction in which D, H and W grow.
+    pub axes: String,
+    /// The axis along which the stem does not stride: `D`, or `none` in the faithful geometry.
+    pub stem_stride_one_axis: String,
+    /// Isotropic voxel size, mm.
+    pub spacing_mm: f64,
+    /// [`PREPROCESSING`].
+    pub preprocessing: String,
+    /// Value outside the head, after z-scoring.
+    pub background: f64,
+}
+
+/// Where the cells of `cam` lie.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Map {
+    /// Cell `i` is centred at input index `stride · i`.
+    pub stride: [usize; 3],
+    /// `[d, h, w]`.
+    pub shape: [usize; 3],
+    /// Regions are parts of the unnormalised map above this value (logit units).
+    pub threshold_logit: f64,
+}
+
+/// From probability to verdict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// Suspected from this calibrated probability on, 0..1.
+    pub threshold: f64,
+}
+
+/// How logits become probabilities.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CalibrationKind {
+    /// Not calibrated: softmax of the two logits.
+    None,
+    /// Platt's: a line through the logit.
+    Platt,
+}
+
+/// `p = sigmoid(scale · logit + offset)` with `logit = logits[1] − logits[0]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// `none` demands scale 1 and offset 0.
+    pub kind: CalibrationKind,
+    /// Above 0.
+    #[serde(default = "one")]
+    pub scale: f64,
+    /// Any finite number.
+    #[serde(default)]
+    pub offset: f64,
+}
+
+fn one() -> f64 {
+    1.0
+}
+
+impl Calibration {
+    /// No calibration.
+    pub const NONE: Calibration = Calibration { kind: CalibrationKind::None, scale: 1.0, offset: 0.0 };
+
+    /// The calibrated logit of `logits[1] − logits[0]`.
+    pub fn calibrated_logit(&self, logit: f64) -> f64 {
+        self.scale * logit + self.offset
+    }
+
+    /// The calibrated probability of FCD for `logits[1] − logits[0]`.
+    pub fn probability(&self, logit: f64) -> f64 {
+        1.0 / (1.0 + (-self.calibrated_logit(logit)).exp())
+    }
+}
+
+/// Arithmetic of the convolutions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Single precision, the reference.
+    Fp32,
+    /// Brain float.
+    Bf16,
+}
+
+/// Arithmetic in which the model's results were validated.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrecisionList {
+    /// Contains at least `fp32`.
+    pub validated: BTreeSet<Precision>,
+}
+
+/// One fold's network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelFile {
+    /// File name in the model's folder, `*.onnx`.
+    pub name: String,
+    /// SHA-256 of the file, 64 lower-case hexadecimal digits.
+    pub sha256: String,
+}
+
+/// What changed in a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// Semantic version.
+    pub version: String,
+    /// YYYY-MM-DD.
+    pub date: String,
+    /// What and why.
+    pub text: String,
+}
+
+/// A manifest that cannot be used. The folder that it lies in is named by
+/// [`super::ModelFolderError`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ManifestError {
+    /// Not TOML, or a field is missing, unknown or of another type.
+    #[error("it cannot be read: {0}")]
+    Syntax(String),
+    /// A field's value is not allowed or contradicts the architecture.
+    #[error("{field} is {found}, expected {expected}")]
+    Field {
+        /// Dotted name of the field, e.g. `map.shape`.
+        field: String,
+        /// What would be right.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+}
+
+fn wrong(field: impl Into<String>, expected: impl Into<String>, found: impl std::fmt::Debug) -> ManifestError {
+    ManifestError::Field { field: field.into(), expected: expected.into(), found: format!("{found:?}") }
+}
+
+impl Manifest {
+    /// Reads and checks a manifest's text.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with field, expected and found.
+    pub fn from_toml(text: &str) -> Result<Manifest, ManifestError> {
+        let manifest: Manifest = toml::from_str(text).map_err(|e| ManifestError::Syntax(e.to_string()))?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The network that the manifest describes.
+    pub fn spec(&self) -> NetworkSpec {
+        NetworkSpec { architecture: self.architecture, width: self.width, geometry: self.geometry }
+    }
+
+    /// Edge lengths (mm) of one cell of the map along D, H, W.
+    pub fn cell_mm(&self) -> [f64; 3] {
+        self.map.stride.map(|stride| stride as f64 * self.input.spacing_mm)
+    }
+
+    /// Checks every field against its allowed values and against the architecture.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn check(&self) -> Result<(), ManifestError> {
+        if self.format != FORMAT {
+            return Err(wrong("format", format!("{FORMAT} (this program reads no other)"), self.format));
+        }
+        if !is_plain_name(&self.name) {
+            return Err(wrong("name", "letters, digits, '.', '_' and '-', not beginning with '.'", &self.name));
+        }
+        if !is_semantic_version(&self.version) {
+            return Err(wrong("version", "a semantic version such as 1.4.0", &self.version));
+        }
+        if self.sequence == Sequence::Other {
+            return Err(wrong("sequence", "\"t1\" or \"flair\"", "other"));
+        }
+        if !(1..=1024).contains(&self.width) {
+            return Err(wrong("width", "1 to 1024", self.width));
+        }
+        self.check_input_and_map()?;
+        if !(0.0..=1.0).contains(&self.decision.threshold) {
+            return Err(wrong("decision.threshold", "a probability from 0 to 1", self.decision.threshold));
+        }
+        let calibration = &self.calibration;
+        if !(calibration.scale.is_finite() && calibration.scale > 0.0) {
+            return Err(wrong("calibration.scale", "a number above 0", calibration.scale));
+        }
+        if !calibration.offset.is_finite() {
+            return Err(wrong("calibration.offset", "a finite number", calibration.offset));
+        }
+        if calibration.kind == CalibrationKind::None && *calibration != Calibration::NONE {
+            let found = (calibration.scale, calibration.offset);
+            return Err(wrong("calibration", "scale 1 and offset 0 where kind is \"none\"", found));
+        }
+        if !self.precision.validated.contains(&Precision::Fp32) {
+            return Err(wrong("precision.validated", "a list with \"fp32\" in it", &self.precision.validated));
+        }
+        self.check_files()?;
+        for change in &self.changelog {
+            if !is_semantic_version(&change.version) {
+                return Err(wrong("changelog.version", "a semantic version such as 1.4.0", &change.version));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_input_and_map(&self) -> Result<(), ManifestError> {
+        let input = &self.input;
+        if !input.shape.iter().all(|n| (1..=1024).contains(n)) {
+            return Err(wrong("input.shape", "three edge lengths from 1 to 1024", input.shape));
+        }
+        if input.axes != "RAS" {
+            return Err(wrong("input.axes", "\"RAS\"", &input.axes));
+        }
+        let axis = stem_stride_one_axis(self.geometry);
+        if input.stem_stride_one_axis != axis {
+            let expected = format!("{axis:?} for geometry {:?}", self.geometry.name());
+            return Err(wrong("input.stem_stride_one_axis", expected, &input.stem_stride_one_axis));
+        }
+        if !(input.spacing_mm.is_finite() && input.spacing_mm > 0.0) {
+            return Err(wrong("input.spacing_mm", "a voxel size above 0 mm", input.spacing_mm));
+        }
+        if input.preprocessing != PREPROCESSING {
+            return Err(wrong("input.preprocessing", format!("{PREPROCESSING:?}"), &input.preprocessing));
+        }
+        if !input.background.is_finite() {
+            return Err(wrong("input.background", "a finite number", input.background));
+        }
+        let spec = self.spec();
+        let of_network = format!("of {} with geometry {:?}", self.architecture, self.geometry.name());
+        if self.map.stride != spec.total_stride() {
+            let expected = format!("{:?}, the total stride {of_network}", spec.total_stride());
+            return Err(wrong("map.stride", expected, self.map.stride));
+        }
+        if self.map.shape != spec.map_shape(input.shape) {
+            let expected =
+                format!("{:?}, the map {of_network} for input {:?}", spec.map_shape(input.shape), input.shape);
+            return Err(wrong("map.shape", expected, self.map.shape));
+        }
+        if !self.map.threshold_logit.is_finite() {
+            return Err(wrong("map.threshold_logit", "a finite number", self.map.threshold_logit));
+        }
+        Ok(())
+    }
+
+    fn check_files(&self) -> Result<(), ManifestError> {
+        if self.files.is_empty() {
+            return Err(wrong("file", "at least one [[file]]", 0));
+        }
+        let mut seen = BTreeSet::new();
+        for file in &self.files {
+            if !(is_plain_name(&file.name) && file.name.ends_with(".onnx")) {
+                return Err(wrong("file.name", "a plain file name ending in .onnx, without a path", &file.name));
+            }
+            if !seen.insert(&file.name) {
+                return Err(wrong("file.name", "each file once", &file.name));
+            }
+            let is_hex = file.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+            if file.sha256.len() != 64 || !is_hex {
+                let field = format!("file.sha256 of {}", file.name);
+                return Err(wrong(field, "64 lower-case hexadecimal digits", &file.sha256));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value of `input.stem_stride_one_axis` for a geometry.
+pub fn stem_stride_one_axis(geometry: Geometry) -> &'static str {
+    match geometry {
+        Geometry::Paper => "D",
+        Geometry::Faithful => "none",
+    }
+}
+
+/// True for a name that can be a file or folder without surprises.
+pub fn is_plain_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=64).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(allowed)
+}
+
+/// `MAJOR.MINOR.PATCH` with optional pre-release and build (semver.org, version 2).
+fn is_semantic_version(version: &str) -> bool {
+    let identifiers = |text: &str| {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        text.split('.').all(|part| !part.is_empty() && part.bytes().all(allowed))
+    };
+    let (rest, build) = version.split_once('+').map_or((version, None), |(rest, build)| (rest, Some(build)));
+    let (core, release) = rest.split_once('-').map_or((rest, None), |(core, release)| (core, Some(release)));
+    let is_number = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) && (part == "0" || !part.starts_with('0'))
+    };
+    core.split('.').count() == 3
+        && core.split('.').all(is_number)
+        && release.is_none_or(identifiers)
+        && build.is_none_or(identifiers)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A manifest that passes every check; its files have digests of nothing.
+    pub(in crate::network) fn example() -> Manifest {
+        let spec = NetworkSpec::paper(Architecture::Resnet10, 16);
+        Manifest {
+            format: FORMAT,
+            name: "demo-t1".into(),
+            version: "0.1.0".into(),
+            sequence: Sequence::T1,
+            architecture: spec.architecture,
+            width: spec.width,
+            geometry: spec.geometry,
+            trained: false,
+            intended_use: "say \"tests\"".into(),
+            data_source: "none".into(),
+            training_run: String::new(),
+            input: Input {
+                shape: [80, 96, 80],
+                axes: "RAS".into(),
+                stem_stride_one_axis: "D".into(),
+                spacing_mm: 2.0,
+                preprocessing: PREPROCESSING.into(),
+                background: 0.0,
+            },
+            map: Map { stride: [16, 32, 32], shape: [5, 3, 3], threshold_logit: 1.25 },
+            decision: Decision { threshold: 0.5 },
+            calibration: Calibration { kind: CalibrationKind::Platt, scale: 0.8, offset: -0.25 },
+            precision: PrecisionList { validated: [Precision::Bf16, Precision::Fp32].into() },
+            files: vec![ModelFile { name: "fold_0.onnx".into(), sha256: "0".repeat(64) }],
+            changelog: vec![Change { version: "0.1.0".into(), date: "2026-11-23".into(), text: "First.".into() }],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let text = example().to_toml();
+        assert_eq!(Manifest::from_toml(&text).unwrap(), example(), "{text}");
+    }
+
+    #[test]
+    fn every_wrong_field_is_named_with_what_is_expected() {
+        let text = example().to_toml();
+        for (from, to, field) in [
+            ("format = 1", "format = 2", "format"),
+            ("name = \"demo-t1\"", "name = \"../x\"", "name"),
+            ("version = \"0.1.0\"", "version = \"0.1\"", "version"),
+            ("sequence = \"t1\"", "sequence = \"other\"", "sequence"),
+            ("width = 16", "width = 0", "width"),
+            ("shape = [80, 96, 80]", "shape = [80, 0, 80]", "input.shape"),
+            ("axes = \"RAS\"", "axes = \"LPS\"", "input.axes"),
+            ("stem_stride_one_axis = \"D\"", "stem_stride_one_axis = \"W\"", "input.stem_stride_one_axis"),
+            ("spacing_mm = 2.0", "spacing_mm = 0.0", "input.spacing_mm"),
+            ("\"fcdd-1\"", "\"fcdd-2\"", "input.preprocessing"),
+            ("background = 0.0", "background = nan", "input.background"),
+            ("stride = [16, 32, 32]", "stride = [32, 32, 32]", "map.stride"),
+            ("shape = [5, 3, 3]", "shape = [5, 3, 2]", "map.shape"),
+            ("threshold_logit = 1.25", "threshold_logit = inf", "map.threshold_logit"),
+            ("threshold = 0.5", "threshold = 1.5", "decision.threshold"),
+            ("scale = 0.8", "scale = -0.8", "calibration.scale"),
+            ("kind = \"platt\"", "kind = \"none\"", "calibration"),
+            ("[\"fp32\", \"bf16\"]", "[\"bf16\"]", "precision.validated"),
+            ("fold_0.onnx", "../fold_0.onnx", "file.name"),
+            ("fold_0.onnx", "fold_0.bin", "file.name"),
+            ("000000", "00000G", "file.sha256 of fold_0.onnx"),
+            ("geometry = \"paper\"", "geometry = \"faithful\"", "input.stem_stride_one_axis"),
+        ] {
+            assert!(text.contains(from), "{from} is not in the example");
+            match Manifest::from_toml(&text.replacen(from, to, 1)) {
+                Err(ManifestError::Field { field: found, .. }) => assert_eq!(found, field, "{from} -> {to}"),
+                other => panic!("{from} -> {to}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_and_missing_fields_are_refused() {
+        let text = example().to_toml();
+        for wrong in [
+            text.replace("width = 16", "width = 16\nwidht = 16"),
+            text.replace("background = 0.0", ""),
+            text.replace("resnet10", "resnet12"),
+            text.replace("[decision]\nthreshold = 0.5", ""),
+        ] {
+            assert!(matches!(Manifest::from_toml(&wrong), Err(ManifestError::Syntax(_))));
+        }
+    }
+
+    #[test]
+    fn versions_are_semantic() {
+        for good in ["0.1.0", "10.20.30", "1.0.0-rc.1", "1.0.0+build-5", "1.0.0-a+b"] {
+            assert!(is_semantic_version(good), "{good}");
+        }
+        for bad in ["1", "1.2", "1.2.3.4", "01.2.3", "1.2.x", "v1.2.3", "1.2.3-", "1.2.3+", ""] {
+            assert!(!is_semantic_version(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn platt_moves_the_logit() {
+        let platt = Calibration { kind: CalibrationKind::Platt, scale: 2.0, offset: -1.0 };
+        assert_eq!(platt.probability(0.5), 0.5);
+        assert_eq!(Calibration::NONE.probability(0.0), 0.5);
+        assert!((Calibration::NONE.probability(3.0_f64.ln()) - 0.75).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,92 @@
+//! The manifest as a file for people: fixed order, and a comment where a reader needs one.
+
+use super::manifest::{CalibrationKind, Manifest, Precision};
+use crate::study::Sequence;
+
+impl Manifest {
+    /// The manifest as a file: fixed order, a comment where a reader needs one.
+    pub fn to_toml(&self) -> String {
+        let text = |value: &str| toml::Value::from(value).to_string();
+        let axes = |values: [usize; 3]| format!("[{}, {}, {}]", values[0], values[1], values[2]);
+        let number = |value: f64| toml::Value::from(value).to_string();
+        let kind = match self.calibration.kind {
+            CalibrationKind::None => "none",
+            CalibrationKind::Platt => "platt",
+        };
+        let precisions: Vec<&str> = self
+            .precision
+            .validated
+            .iter()
+            .map(|precision| match precision {
+                Precision::Fp32 => "\"fp32\"",
+                Precision::Bf16 => "\"bf16\"",
+            })
+            .collect();
+        let sequence = match self.sequence {
+            Sequence::T1 => "t1",
+            Sequence::Flair => "flair",
+            Sequence::Other => "other",
+        };
+
+        let mut lines = vec![
+            "# A model of fcdd. Research use only: not a medical device.".to_owned(),
+            format!("format = {}", self.format),
+            format!("name = {}", text(&self.name)),
+            format!("version = {}", text(&self.version)),
+            format!("sequence = \"{sequence}\""),
+            format!("architecture = \"{}\"", self.architecture),
+            format!("width = {}", self.width),
+            format!("geometry = \"{}\"", self.geometry.name()),
+            format!("trained = {}", self.trained),
+            format!("intended_use = {}", text(&self.intended_use)),
+            format!("data_source = {}", text(&self.data_source)),
+            format!("training_run = {}", text(&self.training_run)),
+            String::new(),
+            "[input]".to_owned(),
+            "# [D, H, W] = left-right, posterior-anterior, inferior-superior; the index grows to R, A, S.".to_owned(),
+            format!("shape = {}", axes(self.input.shape)),
+            format!("axes = {}", text(&self.input.axes)),
+            format!("stem_stride_one_axis = {}", text(&self.input.stem_stride_one_axis)),
+            format!("spacing_mm = {}", number(self.input.spacing_mm)),
+            format!("preprocessing = {}", text(&self.input.preprocessing)),
+            format!("background = {}", number(self.input.background)),
+            String::new(),
+            "[map]".to_owned(),
+            "# Cell i is centred at input index stride * i. Regions lie above the threshold (logit units).".to_owned(),
+            format!("stride = {}", axes(self.map.stride)),
+            format!("shape = {}", axes(self.map.shape)),
+            format!("threshold_logit = {}", number(self.map.threshold_logit)),
+            String::new(),
+            "[decision]".to_owned(),
+            format!("threshold = {}", number(self.decision.threshold)),
+            String::new(),
+            "[calibration]".to_owned(),
+            "# p = sigmoid(scale * logit + offset), logit = logits[1] - logits[0].".to_owned(),
+            format!("kind = \"{kind}\""),
+            format!("scale = {}", number(self.calibration.scale)),
+            format!("offset = {}", number(self.calibration.offset)),
+            String::new(),
+            "[precision]".to_owned(),
+            format!("validated = [{}]", precisions.join(", ")),
+        ];
+        for file in &self.files {
+            lines.extend([
+                String::new(),
+                "[[file]]".to_owned(),
+                format!("name = {}", text(&file.name)),
+                format!("sha256 = {}", text(&file.sha256)),
+            ]);
+        }
+        for change in &self.changelog {
+            lines.extend([
+                String::new(),
+                "[[changelog]]".to_owned(),
+                format!("version = {}", text(&change.version)),
+                format!("date = {}", text(&change.date)),
+                format!("text = {}", text(&change.text)),
+            ]);
+        }
+        lines.push(String::new());
+        lines.join("\n")
+    }
+}
