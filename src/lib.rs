@@ -61,6 +61,7 @@ pub mod dicom;
 pub mod ledger;
 pub mod network;
 pub mod observe;
+pub mod phantom;
 pub mod spool;
 pub mod study;
 pub mod volume;
