@@ -62,6 +62,7 @@ pub mod ledger;
 pub mod network;
 pub mod observe;
 pub mod phantom;
+pub mod receive;
 pub mod spool;
 pub mod study;
 pub mod volume;

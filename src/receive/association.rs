@@ -1,0 +1,385 @@
+//! One association: the message loop, C-STORE and C-ECHO.
+//!
+//! PDVs are assembled here from what the upper layer delivers: a fragment may be empty without being the last,
+//! a PDU may hold the end of a command and the beginning of its dataset, and a message stays on one context.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dicom_ul::pdu::{AbortRQServiceProviderReason as ProviderReason, PDataValue, PDataValueType, Pdu};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use super::establish::{Refused, Shared, enough_disk, establish};
+use super::negotiation::Context;
+use super::object::{ReceivingObject, Refusal};
+use super::pace::{Pace, TooSlow, seconds};
+use super::receipt::{Account, End, Stop};
+use super::store::{Stored, settle};
+use crate::dicom::Uid;
+use crate::dicom::dimse::{CStoreRq, CStoreRsp, Command, MAX_COMMAND_BYTES, Status, VERIFICATION};
+use crate::dicom::upper_layer::{PduStream, UpperLayerError};
+use crate::ledger::associations::Outcome;
+use crate::observe::events::receive::{InstanceRefused, StoreFailed};
+use crate::spool::received_file::ReceivedHeader;
+use crate::study::in_flight::AssociationStudies;
+
+/// Serves a connection to its end. `None`: nothing was said, as by a port check, and no receipt is wanted.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    socket: TcpStream,
+    turned_away: Option<String>,
+    account: Account,
+) -> Option<End> {
+    let mut stream = match PduStream::new(socket, shared.config.max_pdu_bytes) {
+        Ok(stream) => stream,
+        Err(error) => return Some(Stop::from(error).end),
+    };
+    match establish(&shared, &mut stream, turned_away, &account).await {
+        Ok(Some((contexts, association_id))) => {
+            let studies = shared.intake.in_flight.association();
+            let ends_at = Instant::now() + seconds(shared.config.association_timeout_s);
+            let queue = VecDeque::new();
+            let buffer = Vec::new();
+            let association =
+                Association { shared, stream, account, contexts, association_id, studies, ends_at, queue, buffer };
+            Some(association.run().await)
+        }
+        Ok(None) => None,
+        Err(Refused::Rejected(rejection)) => {
+            let deadline = Instant::now() + REJECT_TIMEOUT;
+            if stream.send(&Pdu::AssociationRJ(rejection.answer), deadline).await.is_ok() {
+                stream.close().await;
+            }
+            Some(End { outcome: Outcome::Rejected, why: rejection.why })
+        }
+        Err(Refused::Stopped(stop)) => {
+            if let Some(source) = stop.answer {
+                stream.abort(source).await;
+            }
+            Some(stop.end)
+        }
+    }
+}
+
+/// How long sending an A-ASSOCIATE-RJ may take.
+const REJECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// An established association.
+struct Association {
+    shared: Arc<Shared>,
+    stream: PduStream,
+    account: Account,
+    /// Accepted contexts only: nothing else may carry data.
+    contexts: HashMap<u8, Context>,
+    association_id: i64,
+    studies: AssociationStudies,
+    ends_at: Instant,
+    /// PDVs of the last P-DATA-TF that were not looked at yet.
+    queue: VecDeque<PDataValue>,
+    /// Memory for the next object.
+    buffer: Vec<u8>,
+}
+
+/// What the next step of the message loop is about.
+enum Incoming {
+    Value(PDataValue),
+    ReleaseRequest,
+}
+
+impl Association {
+    async fn run(mut self) -> End {
+        let stop = loop {
+            match self.message().await {
+                Ok(true) => {}
+                Ok(false) => {
+                    // The sender is done with its studies, whenever it gets round to closing the connection.
+                    drop(self.studies);
+                    self.stream.close().await;
+                    return End { outcome: Outcome::Released, why: "released by the peer".into() };
+                }
+                Err(stop) => break stop,
+            }
+        };
+        drop(self.studies);
+        if let Some(source) = stop.answer {
+            self.stream.abort(source).await;
+        }
+        stop.end
+    }
+
+    /// One message; `false` after a release.
+    async fn message(&mut self) -> Result<bool, Stop> {
+        let first = match self.next(None).await? {
+            Incoming::Value(value) => value,
+            Incoming::ReleaseRequest => {
+                let deadline = self.answer_deadline();
+                self.stream.send(&Pdu::ReleaseRP, deadline).await?;
+                return Ok(false);
+            }
+        };
+        let config = &self.shared.config;
+        let object_limit = seconds(config.object_timeout_s);
+        let pace = Pace::new(Instant::now(), self.stream.bytes_received(), object_limit, config.min_bytes_per_s);
+        let context_id = first.presentation_context_id;
+        let Some(context) = self.contexts.get(&context_id).cloned() else {
+            return Err(Stop::violation(
+                ProviderReason::InvalidPduParameter,
+                format!("data came on presentation context {context_id}, which was not accepted"),
+            ));
+        };
+        let command = self.command(first, &pace).await?;
+        let command = Command::decode(&command).map_err(|error| {
+            Stop::violation(ProviderReason::InvalidPduParameter, format!("a command cannot be read: {error}"))
+        })?;
+        match command {
+            Command::CStoreRq(request) => self.store(context_id, context, request, pace).await?,
+            Command::CEchoRq { message_id } => {
+                let is_verification = context.abstract_syntax == VERIFICATION;
+                let status = if is_verification { Status::SUCCESS } else { Status::SOP_CLASS_NOT_SUPPORTED };
+                self.respond(context_id, &Command::CEchoRsp { message_id, status }).await?;
+            }
+            Command::OtherRq { command_field, message_id, has_dataset: false } => {
+                if let Some(answer) = Command::unrecognized(command_field, message_id) {
+                    self.respond(context_id, &answer).await?;
+                }
+            }
+            Command::OtherRq { command_field, has_dataset: true, .. } => {
+                return Err(Stop::violation(
+                    ProviderReason::ReasonNotSpecified,
+                    format!(
+                        "the peer asks for command {command_field:04X}H with a data set; only C-STORE and C-ECHO are served"
+                    ),
+                ));
+            }
+            Command::CStoreRsp(_) | Command::CEchoRsp { .. } | Command::OtherRsp { .. } => {
+                return Err(Stop::violation(
+                    ProviderReason::UnexpectedPduParameter,
+                    "the peer sent a response to which there was no request",
+                ));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Assembles a command set from its first fragment on.
+    async fn command(&mut self, first: PDataValue, pace: &Pace) -> Result<Vec<u8>, Stop> {
+        let context_id = first.presentation_context_id;
+        let mut command = Vec::new();
+        let mut value = first;
+        loop {
+            if value.value_type != PDataValueType::Command {
+                return Err(Stop::violation(
+                    ProviderReason::UnexpectedPduParameter,
+                    "data set bytes came where a command must be",
+                ));
+            }
+            command.extend_from_slice(&value.data);
+            if command.len() > MAX_COMMAND_BYTES {
+                return Err(Stop::limit(format!("a command is longer than {MAX_COMMAND_BYTES} bytes")));
+            }
+            if value.is_last {
+                return Ok(command);
+            }
+            value = self.next_of_message(context_id, pace).await?;
+        }
+    }
+
+    /// C-STORE: the dataset, its place, the answer.
+    async fn store(&mut self, context_id: u8, context: Context, request: CStoreRq, mut pace: Pace) -> Result<(), Stop> {
+        self.account.receipt().counts.offered += 1;
+        let mut dataset_bytes = 0;
+        let object = self
+            .dataset(context_id, &context, &request, &mut pace, &mut dataset_bytes)
+            .await
+            .map_err(|stop| stop.during(&request.sop_instance_uid, dataset_bytes))?;
+        let outcome = match object {
+            Ok(object) => self.make_durable(object).await,
+            Err(refusal) => Err(refusal),
+        };
+        let (status, error_comment) = self.note(&request, outcome);
+        let response = CStoreRsp {
+            message_id: request.message_id,
+            sop_class_uid: request.sop_class_uid,
+            sop_instance_uid: request.sop_instance_uid,
+            status,
+            error_comment,
+        };
+        self.respond(context_id, &Command::CStoreRsp(response)).await
+    }
+
+    /// Receives the dataset of a C-STORE, also where the object will be refused: only after its last fragment
+    /// may the response be sent.
+    async fn dataset(
+        &mut self,
+        context_id: u8,
+        context: &Context,
+        request: &CStoreRq,
+        pace: &mut Pace,
+        dataset_bytes: &mut u64,
+    ) -> Result<Result<ReceivingObject, Refusal>, Stop> {
+        let mut object = self.begin(context, request);
+        let max_object_bytes = self.shared.config.max_object_mib.saturating_mul(1 << 20);
+        loop {
+            let value = self.next_of_message(context_id, pace).await?;
+            if value.value_type != PDataValueType::Data {
+                return Err(Stop::violation(
+                    ProviderReason::UnexpectedPduParameter,
+                    "a command came where a data set must be",
+                ));
+            }
+            *dataset_bytes += value.data.len() as u64;
+            self.account.receipt().counts.bytes += value.data.len() as u64;
+            if *dataset_bytes > max_object_bytes {
+                let max_mib = self.shared.config.max_object_mib;
+                return Err(Stop::limit(format!("an object is larger than {max_mib} MiB (receive.max_object_mib)")));
+            }
+            if let Ok(receiving) = &mut object {
+                let before = Instant::now();
+                if let Err(refusal) = receiving.append(&value.data).await {
+                    object = Err(refusal);
+                }
+                pace.excuse(before.elapsed());
+            }
+            if value.is_last {
+                return Ok(object);
+            }
+        }
+    }
+
+    /// What can be judged from the command alone.
+    fn begin(&mut self, context: &Context, request: &CStoreRq) -> Result<ReceivingObject, Refusal> {
+        if request.sop_class_uid != context.abstract_syntax {
+            let why = format!("SOP class does not belong to the context, which is for {}", context.abstract_syntax);
+            return Err(Refusal::theirs(Status::SOP_CLASS_NOT_SUPPORTED, why));
+        }
+        let uid = |text: &str| Uid::parse(text).map_err(|e| Refusal::theirs(Status::INVALID_SOP_INSTANCE, e));
+        let sop_class_uid = uid(&request.sop_class_uid)?;
+        let sop_instance_uid = uid(&request.sop_instance_uid)?;
+        enough_disk(&self.shared.intake)?;
+        let header = ReceivedHeader {
+            sop_class_uid,
+            sop_instance_uid,
+            transfer_syntax: context.transfer_syntax.clone(),
+            source_ae: self.account.receipt().opening.calling_ae.clone(),
+        };
+        Ok(ReceivingObject::new(header, self.shared.intake.spool.clone(), std::mem::take(&mut self.buffer)))
+    }
+
+    async fn make_durable(&mut self, object: ReceivingObject) -> Result<Stored, Refusal> {
+        let (finished, buffer) = object.finish().await?;
+        self.buffer = buffer;
+        // Before the row: whoever sees the row must also see that more may come.
+        self.studies.register(&finished.identifiers.study_uid);
+        settle(finished, self.association_id, &self.shared.intake.spool, &self.shared.intake.ledger).await
+    }
+
+    /// Counts and logs an outcome; gives the status and the Error Comment of the response.
+    fn note(&self, request: &CStoreRq, outcome: Result<Stored, Refusal>) -> (Status, String) {
+        let mut receipt = self.account.receipt();
+        let refusal = match outcome {
+            Ok(stored) => {
+                match stored {
+                    Stored::New => receipt.counts.stored += 1,
+                    Stored::Duplicate => receipt.counts.duplicates += 1,
+                    Stored::Quarantined => receipt.counts.quarantined += 1,
+                }
+                return (Status::SUCCESS, String::new());
+            }
+            Err(refusal) => refusal,
+        };
+        receipt.counts.refused += 1;
+        let calling_ae = &receipt.opening.calling_ae;
+        let sop_instance = &request.sop_instance_uid;
+        if refusal.is_our_fault {
+            StoreFailed { sop_instance, calling_ae, error: &refusal.why }.emit();
+        } else {
+            InstanceRefused { sop_instance, calling_ae, status: refusal.status, why: &refusal.why }.emit();
+        }
+        (refusal.status, refusal.comment())
+    }
+
+    async fn respond(&mut self, context_id: u8, response: &Command) -> Result<(), Stop> {
+        let deadline = self.answer_deadline();
+        Ok(self.stream.send_command(context_id, &response.encode(), deadline).await?)
+    }
+
+    /// A peer that does not take our answers is as dead as a silent one.
+    fn answer_deadline(&self) -> Instant {
+        Instant::now() + seconds(self.shared.config.idle_timeout_s)
+    }
+
+    /// The next PDV of the message under way; it must be on the message's context.
+    async fn next_of_message(&mut self, context_id: u8, pace: &Pace) -> Result<PDataValue, Stop> {
+        match self.next(Some(pace)).await? {
+            Incoming::Value(value) if value.presentation_context_id == context_id => Ok(value),
+            Incoming::Value(value) => Err(Stop::violation(
+                ProviderReason::InvalidPduParameter,
+                format!(
+                    "a message began on presentation context {context_id} and went on on {}",
+                    value.presentation_context_id
+                ),
+            )),
+            Incoming::ReleaseRequest => Err(Stop::unexpected(&Pdu::ReleaseRQ, "came in the middle of a message")),
+        }
+    }
+
+    /// The next PDV or a release; between messages (`pace` is `None`) the idle time counts.
+    async fn next(&mut self, pace: Option<&Pace>) -> Result<Incoming, Stop> {
+        let idle_since = Instant::now();
+        loop {
+            if let Some(value) = self.queue.pop_front() {
+                return Ok(Incoming::Value(value));
+            }
+            let (deadline, why) = self.deadline(pace, idle_since);
+            let interrupt = if pace.is_some() { &self.shared.cut } else { &self.shared.stop };
+            let received = tokio::select! {
+                biased;
+                () = interrupt.cancelled() => return Err(Stop::stopping()),
+                received = self.stream.receive(deadline) => received,
+            };
+            match received {
+                Ok(Pdu::PData { data }) if data.is_empty() => {
+                    return Err(Stop::violation(ProviderReason::InvalidPduParameter, "a P-DATA-TF without a value"));
+                }
+                Ok(Pdu::PData { data }) => self.queue = data.into(),
+                Ok(Pdu::ReleaseRQ) => return Ok(Incoming::ReleaseRequest),
+                Ok(Pdu::AbortRQ { source }) => return Err(Stop::aborted_by_peer(&source)),
+                Ok(other) => return Err(Stop::unexpected(&other, "came within an association")),
+                // Bytes may have come meanwhile that buy more time.
+                Err(UpperLayerError::Timeout { .. }) if self.deadline(pace, idle_since).0 > Instant::now() => {}
+                Err(UpperLayerError::Timeout { .. }) => return Err(Stop::limit(why)),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// When waiting ends, and what the receipt says then.
+    fn deadline(&self, pace: Option<&Pace>, idle_since: Instant) -> (Instant, String) {
+        let config = &self.shared.config;
+        let (deadline, why) = match pace.map(|pace| pace.deadline(self.stream.bytes_received())) {
+            None => {
+                let idle = idle_since + seconds(config.idle_timeout_s);
+                (idle, format!("the peer was silent for {} s (receive.idle_timeout_s)", config.idle_timeout_s))
+            }
+            Some((at, TooSlow::Total)) => {
+                (at, format!("a message took longer than {} s (receive.object_timeout_s)", config.object_timeout_s))
+            }
+            Some((at, TooSlow::Rate)) => (
+                at,
+                format!(
+                    "the peer sent slower than {} bytes per second (receive.min_bytes_per_s)",
+                    config.min_bytes_per_s
+                ),
+            ),
+        };
+        if self.ends_at < deadline {
+            let why = format!(
+                "the association lasted longer than {} s (receive.association_timeout_s)",
+                config.association_timeout_s
+            );
+            return (self.ends_at, why);
+        }
+        (deadline, why)
+    }
+}

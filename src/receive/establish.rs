@@ -1,0 +1,132 @@
+//! From a connection to an established association, or to the reason why there is none.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use dicom_ul::pdu::{AssociationAC, AssociationRQ, Pdu};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::listener::Intake;
+use super::negotiation::{Context, Negotiated, Policy, Rejection};
+use super::object::Refusal;
+use super::pace::seconds;
+use super::receipt::{Account, Stop};
+use crate::config;
+use crate::dicom::upper_layer::{
+    APPLICATION_CONTEXT, PduStream, UpperLayerError, our_user_information, peer_implementation, peer_max_pdu,
+};
+use crate::observe::events::receive::AssociationOpened;
+
+/// What all associations of a listener share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) config: config::Receive,
+    pub(super) policy: Policy,
+    pub(super) intake: Intake,
+    /// Cancelled: no further message is begun.
+    pub(super) stop: CancellationToken,
+    /// Cancelled: the message under way is given up.
+    pub(super) cut: CancellationToken,
+}
+
+/// How long a connection that will be turned away may take with its A-ASSOCIATE-RQ.
+const TURNED_AWAY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// No association came about.
+pub(super) enum Refused {
+    Rejected(Rejection),
+    Stopped(Stop),
+}
+
+impl From<Stop> for Refused {
+    fn from(stop: Stop) -> Refused {
+        Refused::Stopped(stop)
+    }
+}
+
+/// From the connection to the A-ASSOCIATE-AC: the accepted contexts and the ledger's row.
+pub(super) async fn establish(
+    shared: &Shared,
+    stream: &mut PduStream,
+    turned_away: Option<String>,
+    account: &Account,
+) -> Result<Option<(HashMap<u8, Context>, i64)>, Refused> {
+    let Some(request) = read_request(shared, stream, turned_away.is_some()).await? else { return Ok(None) };
+    {
+        let mut receipt = account.receipt();
+        receipt.opening.calling_ae = request.calling_ae_title.clone();
+        receipt.opening.called_ae = request.called_ae_title.clone();
+        receipt.opening.contexts_offered = request.presentation_contexts.len();
+    }
+    let Negotiated { contexts, results } = shared.policy.answer(&request).map_err(Refused::Rejected)?;
+    if let Some(why) = turned_away {
+        return Err(Refused::Rejected(Rejection::congestion(why)));
+    }
+    if let Err(refusal) = enough_disk(&shared.intake) {
+        return Err(Refused::Rejected(Rejection::local_limit(refusal.why)));
+    }
+    let opening = {
+        let mut receipt = account.receipt();
+        receipt.opening.contexts_accepted = contexts.len();
+        receipt.opening.clone()
+    };
+    let opened = shared.intake.ledger.open_association(&opening).await;
+    let association_id = opened.map_err(|error| Refused::Rejected(Rejection::local_limit(error.to_string())))?;
+    account.receipt().association_id = Some(association_id);
+    let accept = Pdu::AssociationAC(AssociationAC {
+        protocol_version: 1,
+        calling_ae_title: request.calling_ae_title,
+        called_ae_title: request.called_ae_title,
+        application_context_name: APPLICATION_CONTEXT.to_owned(),
+        presentation_contexts: results,
+        user_variables: our_user_information(shared.config.max_pdu_bytes),
+    });
+    stream.set_max_outgoing(peer_max_pdu(&request.user_variables));
+    let deadline = Instant::now() + seconds(shared.config.association_request_timeout_s);
+    stream.send(&accept, deadline).await.map_err(Stop::from)?;
+    AssociationOpened {
+        association: association_id,
+        peer: opening.peer,
+        calling_ae: &opening.calling_ae,
+        implementation: &peer_implementation(&request.user_variables),
+        contexts_offered: opening.contexts_offered,
+        contexts_accepted: opening.contexts_accepted,
+    }
+    .emit();
+    Ok(Some((contexts, association_id)))
+}
+
+/// The A-ASSOCIATE-RQ; `None` where the peer went away without a byte.
+async fn read_request(
+    shared: &Shared,
+    stream: &mut PduStream,
+    is_turned_away: bool,
+) -> Result<Option<AssociationRQ>, Stop> {
+    let patience = seconds(shared.config.association_request_timeout_s);
+    let patience = if is_turned_away { patience.min(TURNED_AWAY_TIMEOUT) } else { patience };
+    let received = tokio::select! {
+        biased;
+        () = shared.stop.cancelled() => return Err(Stop::stopping()),
+        received = stream.receive(Instant::now() + patience) => received,
+    };
+    match received {
+        Ok(Pdu::AssociationRQ(request)) => Ok(Some(request)),
+        Ok(Pdu::AbortRQ { source }) => Err(Stop::aborted_by_peer(&source)),
+        Ok(other) => Err(Stop::unexpected(&other, "came before an association was requested")),
+        Err(UpperLayerError::Closed | UpperLayerError::Io { .. }) if stream.bytes_received() == 0 => Ok(None),
+        Err(UpperLayerError::Timeout { .. }) => {
+            Err(Stop::limit(format!("no association request came within {} s", patience.as_secs())))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(super) fn enough_disk(intake: &Intake) -> Result<(), Refusal> {
+    let free_mib = intake.spool.free_mib()?;
+    if free_mib < intake.min_free_mib {
+        let why = format!("only {free_mib} MiB are free in the spool, {} must stay free", intake.min_free_mib);
+        return Err(Refusal::ours(why));
+    }
+    Ok(())
+}

@@ -1,0 +1,263 @@
+//! The listener: accepts connections, holds the limits, and outlives whatever happens in an association.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::association::serve;
+use super::establish::Shared;
+use super::negotiation::Policy;
+use super::receipt::{Account, End};
+use crate::config;
+use crate::ledger::Ledger;
+use crate::ledger::associations::Outcome;
+use crate::observe::events::receive::{
+    AcceptFailed, AssociationClosed, AssociationPanicked, ConnectionRefused, Listening, ReceiptFailed,
+};
+use crate::spool::Spool;
+use crate::study::InFlight;
+
+/// Connections over the limits that may wait for their transient reject at once; beyond this they are just closed.
+const MAX_TURNED_AWAY: usize = 32;
+/// Pauses after `accept` failed (too many open files, for instance): the first one, and the longest.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// How long associations may take to say goodbye once the drain is over.
+const CUT_BOUND: Duration = Duration::from_secs(3);
+
+/// Where received objects go. Intake needs nothing else to work.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    /// Takes the files.
+    pub spool: Spool,
+    /// Takes the rows.
+    pub ledger: Ledger,
+    /// Knows which studies are being sent.
+    pub in_flight: InFlight,
+    /// Below this much free space, MiB, nothing new is begun.
+    pub min_free_mib: u64,
+}
+
+/// The port cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot listen on {address}: {source}. Is another program using the port? (Ports under 1024 need CAP_NET_BIND_SERVICE)"
+)]
+pub struct ListenError {
+    /// Address and port from the configuration.
+    pub address: SocketAddr,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
+/// An open port.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    address: SocketAddr,
+    config: config::Receive,
+    intake: Intake,
+}
+
+impl Listener {
+    /// Opens the port. From now on peers can connect; they are served once [`Listener::run`] runs.
+    pub async fn bind(config: &config::Receive, intake: Intake) -> Result<Listener, ListenError> {
+        let failed = |source| ListenError { address: config.listen, source };
+        let socket = TcpListener::bind(config.listen).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Listener { socket, address, config: config.clone(), intake })
+    }
+
+    /// The address and port that it listens on (the port is the real one, also where 0 was asked for).
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`; then accepts nothing more, lets each association finish the object it is
+    /// receiving within `drain`, aborts what is left, and returns.
+    pub async fn run(self, shutdown: CancellationToken, drain: Duration) {
+        Listening { address: self.address, ae_title: &self.config.ae_title }.emit();
+        let limits = Limits::new(&self.config);
+        let cut = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            policy: Policy::new(&self.config),
+            config: self.config,
+            intake: self.intake,
+            stop: shutdown.clone(),
+            cut: cut.clone(),
+        });
+        let mut associations = JoinSet::new();
+        let mut pause = ACCEPT_PAUSE.0;
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(_) = associations.join_next() => continue,
+                accepted = self.socket.accept() => accepted,
+            };
+            match accepted {
+                Ok((socket, peer)) => {
+                    pause = ACCEPT_PAUSE.0;
+                    if let Some(admission) = admit(&shared.config, &limits, peer.ip().to_canonical()) {
+                        associations.spawn(supervise(shared.clone(), socket, peer, admission));
+                    }
+                }
+                // The peer gave up while it was waiting; that says nothing about us.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    AcceptFailed { error: &error, pause_ms: pause.as_millis() }.emit();
+                    tokio::select! {
+                        () = shutdown.cancelled() => break,
+                        () = tokio::time::sleep(pause) => {}
+                    }
+                    pause = (pause * 2).min(ACCEPT_PAUSE.1);
+                }
+            }
+        }
+        drop(self.socket);
+        let all_ended = async |associations: &mut JoinSet<()>| while associations.join_next().await.is_some() {};
+        if tokio::time::timeout(drain, all_ended(&mut associations)).await.is_err() {
+            cut.cancel();
+            // What does not end even now is dropped; its receipt says "lost" after the next start.
+            let _ = tokio::time::timeout(CUT_BOUND, all_ended(&mut associations)).await;
+            associations.shutdown().await;
+        }
+    }
+}
+
+/// Permits for connections: in total and per address.
+#[derive(Debug)]
+struct Limits {
+    total: Arc<Semaphore>,
+    turned_away: Arc<Semaphore>,
+    per_peer: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    max_total: usize,
+    max_per_peer: usize,
+}
+
+/// A connection may go on, as an association or to be told to come back later. Dropped when it ends.
+#[derive(Debug)]
+struct Admission {
+    /// Why it is told to come back later.
+    turned_away: Option<String>,
+    _permit: OwnedSemaphorePermit,
+    _peer: Option<PeerPermit>,
+}
+
+/// One connection of an address.
+#[derive(Debug)]
+struct PeerPermit {
+    per_peer: Arc<Mutex<HashMap<IpAddr, usize>>>,
+    peer: IpAddr,
+}
+
+impl Drop for PeerPermit {
+    fn drop(&mut self) {
+        let mut per_peer = self.per_peer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connections) = per_peer.get_mut(&self.peer) {
+            *connections -= 1;
+            if *connections == 0 {
+                per_peer.remove(&self.peer);
+            }
+        }
+    }
+}
+
+impl Limits {
+    fn new(config: &config::Receive) -> Limits {
+        Limits {
+            total: Arc::new(Semaphore::new(config.max_associations.min(Semaphore::MAX_PERMITS))),
+            turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
+            per_peer: Arc::default(),
+            max_total: config.max_associations,
+            max_per_peer: config.max_associations_per_peer,
+        }
+    }
+
+    fn peer_permit(&self, peer: IpAddr) -> Option<PeerPermit> {
+        let mut per_peer = self.per_peer.lock().unwrap_or_else(PoisonError::into_inner);
+        let connections = per_peer.entry(peer).or_insert(0);
+        if *connections >= self.max_per_peer {
+            return None;
+        }
+        *connections += 1;
+        Some(PeerPermit { per_peer: self.per_peer.clone(), peer })
+    }
+}
+
+/// Decides about a connection before a byte of it is read. `None`: it is closed at once.
+fn admit(config: &config::Receive, limits: &Limits, peer: IpAddr) -> Option<Admission> {
+    let allowed = &config.allowed_addresses;
+    if !allowed.is_empty() && !allowed.iter().any(|address| address.to_canonical() == peer) {
+        ConnectionRefused { peer, why: "the address is not in receive.allowed_addresses" }.emit();
+        return None;
+    }
+    let peer_permit = limits.peer_permit(peer);
+    let turned_away = match &peer_permit {
+        None => format!("this address has {} associations already", limits.max_per_peer),
+        Some(_) => match limits.total.clone().try_acquire_owned() {
+            Ok(permit) => return Some(Admission { turned_away: None, _permit: permit, _peer: peer_permit }),
+            Err(_) => format!("there are {} associations already", limits.max_total),
+        },
+    };
+    let Ok(permit) = limits.turned_away.clone().try_acquire_owned() else {
+        ConnectionRefused { peer, why: "too many connections are waiting to be turned away" }.emit();
+        return None;
+    };
+    // The address's permit is given back at once: being told to come back later must not cost it a place.
+    Some(Admission { turned_away: Some(turned_away), _permit: permit, _peer: None })
+}
+
+/// Serves one connection in a task of its own, so that a defect in it ends there, and writes its receipt.
+async fn supervise(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, admission: Admission) {
+    let account = Account::new(peer);
+    let turned_away = admission.turned_away.clone();
+    let task = AbortOnDropHandle::new(tokio::spawn(serve(shared.clone(), socket, turned_away, account.clone())));
+    let end = match task.await {
+        Ok(None) => return,
+        Ok(Some(end)) => end,
+        Err(error) => {
+            AssociationPanicked { peer, error: &error.to_string() }.emit();
+            End { outcome: Outcome::AbortedByUs, why: "a defect of fcdd ended the association".into() }
+        }
+    };
+    close_receipt(&shared.intake.ledger, &account, &end).await;
+    drop(admission);
+}
+
+async fn close_receipt(ledger: &Ledger, account: &Account, end: &End) {
+    let (opening, association_id, counts) = {
+        let receipt = account.receipt();
+        (receipt.opening.clone(), receipt.association_id, receipt.counts)
+    };
+    let written = async {
+        let id = match association_id {
+            Some(id) => id,
+            None => ledger.open_association(&opening).await?,
+        };
+        ledger.close_association(id, end.outcome, &end.why, &counts).await.map(|()| id)
+    };
+    let association = match written.await {
+        Ok(id) => Some(id),
+        Err(error) => {
+            ReceiptFailed { error: &error.to_string() }.emit();
+            association_id
+        }
+    };
+    AssociationClosed {
+        association,
+        peer: opening.peer,
+        calling_ae: &opening.calling_ae,
+        outcome: end.outcome,
+        why: &end.why,
+        counts: &counts,
+    }
+    .emit();
+}

@@ -1,0 +1,26 @@
+//! Receive: a C-STORE and C-ECHO SCP. What it answered with success survives `kill -9` and power loss.
+//!
+//! ```text
+//! listener     accepts, counts, turns away       one task per connection
+//! negotiation  A-ASSOCIATE-RQ → what is accepted, or why not
+//! establish    from the connection to the A-ASSOCIATE-AC
+//! association  the message loop: PDVs → commands and objects
+//! receipt      what an association leaves behind, and every way it can end
+//! pace         the deadlines of a message
+//! object       one object under way: identifiers, temporary file
+//! store        durable place, duplicates, quarantine, ledger row
+//! ```
+//!
+//! It needs the spool and the ledger and nothing else. Datasets are not parsed beyond their identifiers.
+
+mod association;
+mod establish;
+mod listener;
+mod negotiation;
+mod object;
+mod pace;
+mod receipt;
+mod store;
+
+pub use listener::{Intake, ListenError, Listener};
+pub use negotiation::TRANSFER_SYNTAXES;

@@ -1,0 +1,114 @@
+//! What an association leaves behind: its receipt under way, how it ended, and what the peer is told about that.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dicom_ul::pdu::{AbortRQServiceProviderReason as ProviderReason, AbortRQSource, Pdu};
+
+use crate::dicom::upper_layer::UpperLayerError;
+use crate::ledger::associations::{Counts, Opening, Outcome};
+
+/// The receipt under way. It lives outside the association's task, so that it survives a panic in it.
+#[derive(Debug)]
+pub(super) struct Receipt {
+    pub(super) opening: Opening,
+    /// The ledger's row, once it was opened.
+    pub(super) association_id: Option<i64>,
+    pub(super) counts: Counts,
+}
+
+/// A shared handle on the receipt.
+#[derive(Debug, Clone)]
+pub(super) struct Account(Arc<Mutex<Receipt>>);
+
+impl Account {
+    pub(super) fn new(peer: SocketAddr) -> Account {
+        let opening = Opening {
+            peer,
+            calling_ae: String::new(),
+            called_ae: String::new(),
+            contexts_offered: 0,
+            contexts_accepted: 0,
+        };
+        Account(Arc::new(Mutex::new(Receipt { opening, association_id: None, counts: Counts::default() })))
+    }
+
+    /// Numbers are never left half-changed, so a panic elsewhere does not make them wrong.
+    pub(super) fn receipt(&self) -> MutexGuard<'_, Receipt> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How an association ended.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) outcome: Outcome,
+    /// One sentence.
+    pub(super) why: String,
+}
+
+/// Why an association stops, and what is said to the peer about it.
+#[derive(Debug)]
+pub(super) struct Stop {
+    pub(super) end: End,
+    pub(super) answer: Option<AbortRQSource>,
+}
+
+impl Stop {
+    /// We abort because the peer broke the protocol.
+    pub(super) fn violation(reason: ProviderReason, why: impl Into<String>) -> Stop {
+        let end = End { outcome: Outcome::AbortedByUs, why: why.into() };
+        Stop { end, answer: Some(AbortRQSource::ServiceProvider(reason)) }
+    }
+
+    /// We abort because of a limit of ours.
+    pub(super) fn limit(why: impl Into<String>) -> Stop {
+        Stop { end: End { outcome: Outcome::AbortedByUs, why: why.into() }, answer: Some(AbortRQSource::ServiceUser) }
+    }
+
+    pub(super) fn stopping() -> Stop {
+        Stop::limit("fcdd is being stopped")
+    }
+
+    pub(super) fn aborted_by_peer(source: &AbortRQSource) -> Stop {
+        let by = match source {
+            AbortRQSource::ServiceUser => "its application".to_owned(),
+            AbortRQSource::ServiceProvider(reason) => format!("its protocol layer: {reason}"),
+            AbortRQSource::Reserved => "a reserved source".to_owned(),
+        };
+        Stop { end: End { outcome: Outcome::AbortedByPeer, why: format!("the peer aborted ({by})") }, answer: None }
+    }
+
+    pub(super) fn unexpected(pdu: &Pdu, state: &str) -> Stop {
+        Stop::violation(ProviderReason::UnexpectedPdu, format!("{} {state}", pdu_name(pdu)))
+    }
+
+    /// Adds which object was under way.
+    pub(super) fn during(mut self, sop_instance_uid: &str, dataset_bytes: u64) -> Stop {
+        let shown: String = sop_instance_uid.escape_debug().take(64).collect();
+        self.end.why +=
+            &format!(", while object {shown} was under way ({dataset_bytes} bytes of it had come; it was discarded)");
+        self
+    }
+}
+
+impl From<UpperLayerError> for Stop {
+    fn from(error: UpperLayerError) -> Stop {
+        let answer = error.abort_source();
+        let outcome = if answer.is_some() { Outcome::AbortedByUs } else { Outcome::AbortedByPeer };
+        Stop { end: End { outcome, why: error.to_string() }, answer }
+    }
+}
+
+fn pdu_name(pdu: &Pdu) -> &'static str {
+    match pdu {
+        Pdu::Unknown { .. } => "an unknown PDU",
+        Pdu::AssociationRQ(_) => "an A-ASSOCIATE-RQ",
+        Pdu::AssociationAC(_) => "an A-ASSOCIATE-AC",
+        Pdu::AssociationRJ(_) => "an A-ASSOCIATE-RJ",
+        Pdu::PData { .. } => "a P-DATA-TF",
+        Pdu::ReleaseRQ => "an A-RELEASE-RQ",
+        Pdu::ReleaseRP => "an A-RELEASE-RP",
+        Pdu::AbortRQ { .. } => "an A-ABORT",
+    }
+}
