@@ -56,6 +56,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod assemble;
 pub mod config;
 pub mod dicom;
 pub mod ledger;

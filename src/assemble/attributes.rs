@@ -1,0 +1,117 @@
+//! Lenient reading of attributes: from a classic header, or from the functional groups of a multi-frame
+//! object (PS3.3 C.7.6.16), per-frame before shared before top level.
+
+use dicom_core::Tag;
+use dicom_core::header::Header;
+use dicom_dictionary_std::tags;
+
+use crate::dicom::Dataset;
+
+/// The attributes that hold for one frame.
+#[derive(Clone, Copy)]
+pub struct Attributes<'a> {
+    top: &'a Dataset,
+    shared: Option<&'a Dataset>,
+    per_frame: Option<&'a Dataset>,
+}
+
+impl<'a> Attributes<'a> {
+    /// Of the top level alone: what identifies the object and its series. Converted objects carry their
+    /// source's Series Number and the like in functional groups.
+    pub fn top_level(top: &'a Dataset) -> Self {
+        Attributes { top, shared: None, per_frame: None }
+    }
+
+    /// Of a whole object, shared functional groups included.
+    pub fn of(top: &'a Dataset) -> Self {
+        Attributes { top, shared: first_item(top, tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE), per_frame: None }
+    }
+
+    /// Of one frame (from 0) of a multi-frame object.
+    pub fn of_frame(top: &'a Dataset, frame: usize) -> Self {
+        let per_frame = items(top, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE).get(frame);
+        Attributes { per_frame, ..Attributes::of(top) }
+    }
+
+    /// Whether there are functional groups at all.
+    pub fn has_functional_groups(&self) -> bool {
+        self.shared.is_some() || self.per_frame.is_some()
+    }
+
+    fn element(&self, tag: Tag) -> Option<&'a dicom_object::mem::InMemElement> {
+        let in_group = |group: Option<&'a Dataset>| {
+            // A functional group is a sequence with one item.
+            group?.iter().filter(|macros| macros.tag().group() != 0x0008).find_map(|macros| {
+                let item = macros.items()?.first()?;
+                item.element(tag).ok()
+            })
+        };
+        in_group(self.per_frame).or_else(|| in_group(self.shared)).or_else(|| self.top.element(tag).ok())
+    }
+
+    /// The same object's top level alone.
+    pub fn at_top_level(&self) -> Self {
+        Attributes::top_level(self.top)
+    }
+
+    /// The text, values joined by backslashes, without padding; empty when it is not there.
+    pub fn text(&self, tag: Tag) -> String {
+        self.element(tag).map(text_of).unwrap_or_default()
+    }
+
+    /// The text's values.
+    pub fn texts(&self, tag: Tag) -> Vec<String> {
+        let text = self.text(tag);
+        if text.is_empty() { Vec::new() } else { text.split('\\').map(|v| v.trim().to_owned()).collect() }
+    }
+
+    /// The numbers, as far as they are finite numbers; empty as soon as one of them is none.
+    pub fn numbers(&self, tag: Tag) -> Vec<f64> {
+        let Some(element) = self.element(tag) else { return Vec::new() };
+        if let Ok(numbers) = element.to_multi_float64()
+            && numbers.iter().all(|n| n.is_finite())
+        {
+            return numbers;
+        }
+        let parsed: Option<Vec<f64>> =
+            text_of(element).split('\\').map(|v| v.trim().parse().ok().filter(|n: &f64| n.is_finite())).collect();
+        parsed.unwrap_or_default()
+    }
+
+    /// The first number.
+    pub fn number(&self, tag: Tag) -> Option<f64> {
+        self.numbers(tag).first().copied()
+    }
+
+    /// Exactly `N` numbers.
+    pub fn array<const N: usize>(&self, tag: Tag) -> Option<[f64; N]> {
+        self.numbers(tag).try_into().ok()
+    }
+
+    /// The first number as an integer.
+    pub fn integer(&self, tag: Tag) -> Option<i64> {
+        self.number(tag).filter(|n| n.abs() < 9e15).map(|n| n as i64)
+    }
+
+    /// A count or size that must be there and positive.
+    pub fn size(&self, tag: Tag) -> Option<usize> {
+        self.integer(tag).and_then(|n| usize::try_from(n).ok())
+    }
+
+    /// Whether a sequence is there with at least one item that says something.
+    pub fn has_items(&self, tag: Tag) -> bool {
+        self.element(tag).and_then(|e| e.items()).is_some_and(|i| i.iter().any(|item| item.iter().next().is_some()))
+    }
+}
+
+fn text_of(element: &dicom_object::mem::InMemElement) -> String {
+    element.to_str().map(|t| t.trim_matches(['\0', ' ', '\n', '\r', '\t']).to_owned()).unwrap_or_default()
+}
+
+fn items(dataset: &Dataset, tag: Tag) -> &[Dataset] {
+    dataset.element(tag).ok().and_then(|e| e.items()).unwrap_or_default()
+}
+
+fn first_item(dataset: &Dataset, tag: Tag) -> Option<&Dataset> {
+    items(dataset, tag).first()
+}

@@ -1,0 +1,183 @@
+//! From stored bytes to rescaled values (PS3.3 C.7.6.3 Image Pixel, C.11.1 Modality LUT, C.7.6.16.2.9 Pixel
+//! Value Transformation).
+//!
+//! Stored samples are cut out of their cells by Bits Stored and High Bit and sign-extended; then slope and
+//! intercept apply, per slice. MONOCHROME1 shows small values bright: its stored values are mirrored within
+//! the stored range first, so that more is always brighter. Private scaling (Philips) is not applied.
+
+/// How samples are stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PixelFormat {
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub columns: usize,
+    /// Number of frames in the object.
+    pub frames: usize,
+    /// Bits Allocated: 8, 16 or 32.
+    pub bits_allocated: u32,
+    /// Bits Stored.
+    pub bits_stored: u32,
+    /// High Bit.
+    pub high_bit: u32,
+    /// Pixel Representation 1.
+    pub signed: bool,
+    /// Samples per Pixel.
+    pub samples: u16,
+    /// Photometric Interpretation.
+    pub photometric: String,
+    /// Big endian pixel cells.
+    pub big_endian: bool,
+}
+
+impl PixelFormat {
+    /// Pixels of one frame.
+    pub fn pixels(&self) -> usize {
+        self.rows * self.columns
+    }
+
+    /// Bytes of one frame as stored uncompressed.
+    pub fn frame_bytes(&self) -> usize {
+        self.pixels() * usize::from(self.samples) * (self.bits_allocated as usize / 8)
+    }
+
+    /// True when one sample per pixel is a grey value.
+    pub fn is_grey(&self) -> bool {
+        self.samples == 1 && self.photometric.starts_with("MONOCHROME")
+    }
+
+    /// What cannot be unpacked, if anything.
+    pub fn problem(&self) -> Option<String> {
+        let bits = format!(
+            "BitsAllocated {}, BitsStored {}, HighBit {}",
+            self.bits_allocated, self.bits_stored, self.high_bit
+        );
+        if !matches!(self.bits_allocated, 8 | 16 | 32) {
+            return Some(format!("{bits}: only 8, 16 and 32 bits can be unpacked"));
+        }
+        let fits =
+            self.bits_stored >= 1 && self.high_bit < self.bits_allocated && self.high_bit + 1 >= self.bits_stored;
+        (!fits).then(|| format!("{bits} contradict each other"))
+    }
+
+    /// Unpacks one frame into `out`, which has [`pixels`](Self::pixels) values.
+    pub fn unpack(&self, stored: &[u8], slope: f64, intercept: f64, out: &mut [f32]) -> Result<(), String> {
+        if stored.len() < self.frame_bytes() || out.len() != self.pixels() {
+            return Err(format!("{} bytes of pixels are there, {} are due", stored.len(), self.frame_bytes()));
+        }
+        if let Some(problem) = self.problem() {
+            return Err(problem);
+        }
+        // To the top of the cell and down again: masks what lies above and below, and extends the sign.
+        let to_top = self.bits_allocated - 1 - self.high_bit;
+        let down = self.bits_allocated - self.bits_stored;
+        let mirror = self.mirror_sum();
+        let is_plain = slope == 1.0 && intercept == 0.0;
+        macro_rules! unpack {
+            ($cell:ty, $signed:ty, $from:ident) => {{
+                const N: usize = size_of::<$cell>();
+                for (value, cell) in out.iter_mut().zip(stored.chunks_exact(N)) {
+                    let mut bytes = [0u8; N];
+                    bytes.copy_from_slice(cell);
+                    let top = <$cell>::$from(bytes) << to_top;
+                    let sample = if self.signed { i64::from((top as $signed) >> down) } else { i64::from(top >> down) };
+                    let sample = mirror.map_or(sample, |sum| sum - sample);
+                    *value = if is_plain { sample as f32 } else { (sample as f64 * slope + intercept) as f32 };
+                }
+            }};
+        }
+        match (self.bits_allocated, self.big_endian) {
+            (8, _) => unpack!(u8, i8, from_le_bytes),
+            (16, false) => unpack!(u16, i16, from_le_bytes),
+            (16, true) => unpack!(u16, i16, from_be_bytes),
+            (_, false) => unpack!(u32, i32, from_le_bytes),
+            (_, true) => unpack!(u32, i32, from_be_bytes),
+        }
+        Ok(())
+    }
+
+    /// Smallest plus largest storable value, where the grey scale is upside down.
+    fn mirror_sum(&self) -> Option<i64> {
+        let is_inverted = self.photometric == "MONOCHROME1";
+        is_inverted.then_some(if self.signed { -1 } else { (1i64 << self.bits_stored) - 1 })
+    }
+}
+
+/// Widens samples that a decoder gave as bytes into cells of `bits_allocated` (codestreams of up to 8 bits in
+/// objects that say 16).
+pub fn widen(decoded: &[u8], decoded_bits: u32, format: &PixelFormat, out: &mut Vec<u8>) {
+    out.clear();
+    let (from, to) = (decoded_bits as usize / 8, format.bits_allocated as usize / 8);
+    let is_negative = |cell: &[u8]| format.signed && cell.last().is_some_and(|b| b & 0x80 != 0);
+    for cell in decoded.chunks_exact(from.max(1)) {
+        out.extend(&cell[..from.min(to)]);
+        let fill = if is_negative(cell) { 0xFF } else { 0 };
+        out.extend(std::iter::repeat_n(fill, to.saturating_sub(from)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn format(bits_allocated: u32, bits_stored: u32, high_bit: u32, signed: bool) -> PixelFormat {
+        PixelFormat {
+            rows: 1,
+            columns: 2,
+            frames: 1,
+            bits_allocated,
+            bits_stored,
+            high_bit,
+            signed,
+            samples: 1,
+            photometric: "MONOCHROME2".into(),
+            big_endian: false,
+        }
+    }
+
+    fn unpacked(format: &PixelFormat, bytes: &[u8], slope: f64, intercept: f64) -> Vec<f32> {
+        let mut out = vec![f32::NAN; 2];
+        format.unpack(bytes, slope, intercept, &mut out).unwrap();
+        out
+    }
+
+    #[test]
+    fn bits_outside_the_stored_ones_are_masked_and_the_sign_extended() {
+        // 12 bits with an overlay bit above: 0xF801 is 0x801 = 2049, or -2047 when signed.
+        let bytes = [0x01, 0xF8, 0xFF, 0x07];
+        assert_eq!(unpacked(&format(16, 12, 11, false), &bytes, 1.0, 0.0), [2049.0, 2047.0]);
+        assert_eq!(unpacked(&format(16, 12, 11, true), &bytes, 1.0, 0.0), [-2047.0, 2047.0]);
+        // The same value in the upper 12 bits.
+        assert_eq!(unpacked(&format(16, 12, 15, false), &[0x1F, 0x80, 0, 0], 1.0, 0.0), [2049.0, 0.0]);
+    }
+
+    #[test]
+    fn every_width_and_byte_order() {
+        assert_eq!(unpacked(&format(8, 8, 7, true), &[0xFF, 5], 2.0, 1.0), [-1.0, 11.0]);
+        assert_eq!(unpacked(&format(32, 32, 31, false), &[0, 0, 0, 0x80, 1, 0, 0, 0], 1.0, 0.0), [2147483648.0, 1.0]);
+        let big = PixelFormat { big_endian: true, ..format(16, 16, 15, true) };
+        assert_eq!(unpacked(&big, &[0xFF, 0xFE, 0x01, 0x00], 1.0, 0.0), [-2.0, 256.0]);
+    }
+
+    #[test]
+    fn monochrome1_is_turned_so_that_more_is_brighter() {
+        let inverted = PixelFormat { photometric: "MONOCHROME1".into(), ..format(16, 12, 11, false) };
+        assert_eq!(unpacked(&inverted, &[0, 0, 0xFF, 0x0F], 1.0, 0.0), [4095.0, 0.0]);
+        let signed = PixelFormat { signed: true, ..inverted };
+        assert_eq!(unpacked(&signed, &[0, 0, 0xFF, 0x0F], 1.0, 0.0), [-1.0, 0.0]);
+    }
+
+    #[test]
+    fn too_few_bytes_are_refused() {
+        let mut out = vec![0.0; 2];
+        assert!(format(16, 12, 11, false).unpack(&[0; 3], 1.0, 0.0, &mut out).is_err());
+        assert!(format(16, 12, 16, false).unpack(&[0; 4], 1.0, 0.0, &mut out).is_err());
+    }
+
+    #[test]
+    fn bytes_widen_with_their_sign() {
+        let mut out = Vec::new();
+        widen(&[0xFE, 2], 8, &format(16, 8, 7, true), &mut out);
+        assert_eq!(out, [0xFE, 0xFF, 2, 0]);
+    }
+}
