@@ -56,6 +56,7 @@
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 
+pub mod analyze;
 pub mod assemble;
 pub mod config;
 pub mod dicom;

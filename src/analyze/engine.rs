@@ -1,0 +1,369 @@
+//! The engine: models that were loaded and warmed once, and one call per study.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use super::fuse::{self, sigmoid};
+use super::gates::{self, GateInput};
+use super::gradcam;
+use super::model::Model;
+use super::preprocess::{self, FieldOfView, Prepared};
+use super::regions::{self, MapContext};
+use super::runtime::{self, RuntimeError};
+use super::session::{FoldOutput, ModelSessions, SessionError};
+use crate::config;
+use crate::network::ModelFolderError;
+use crate::observe::events::analyze::{ModelReady, ProviderRefused, SeriesRefused, StudyAnalyzed};
+use crate::study::{
+    Analysis, AssembledStudy, ModelIdentity, ModelOutcome, Reason, Region, Sequence, SourceVolume, Stack, Verdict,
+};
+use crate::volume::{SingularAffine, Volume};
+
+/// The sequences for which there can be a model, in the order of the outcomes.
+const SEQUENCES: [Sequence; 2] = [Sequence::T1, Sequence::Flair];
+
+/// What keeps the engine from starting or from finishing a study. What is wrong with a study is no error but a
+/// reason in its verdict.
+#[derive(Debug, thiserror::Error)]
+pub enum AnalyzeError {
+    /// ONNX Runtime is not there.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// A model folder cannot be used.
+    #[error(transparent)]
+    Model(#[from] ModelFolderError),
+    /// A model does not run.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// Two models for one sequence.
+    #[error("the models {first} and {second} are both for {}; `analyze.models` may name one per sequence", sequence.label())]
+    TwoModels {
+        /// The sequence.
+        sequence: Sequence,
+        /// The model that was loaded first.
+        first: String,
+        /// The other one.
+        second: String,
+    },
+    /// A source volume whose affine has no inverse passed assembly and preprocessing.
+    #[error(transparent)]
+    Geometry(#[from] SingularAffine),
+}
+
+/// Loaded models, ready to analyze; shared by reference between threads, one inference per model at a time.
+#[derive(Debug)]
+pub struct Engine {
+    models: Vec<LoadedModel>,
+    fused_threshold: f64,
+}
+
+#[derive(Debug)]
+struct LoadedModel {
+    model: Model,
+    identity: ModelIdentity,
+    // ONNX Runtime's sessions are not safe to run twice at once.
+    sessions: Mutex<ModelSessions>,
+}
+
+impl Engine {
+    /// Loads, verifies, opens and warms every configured model. Blocking; takes seconds.
+    ///
+    /// # Errors
+    /// The first model that cannot be used, or the missing runtime; see [`AnalyzeError`].
+    pub fn load(config: &config::Analyze) -> Result<Engine, AnalyzeError> {
+        let mut models: Vec<LoadedModel> = Vec::with_capacity(config.models.len());
+        for folder in &config.models {
+            let model = Model::load(folder)?;
+            if let Some(first) = models.iter().find(|m| m.model.sequence == model.sequence) {
+                return Err(AnalyzeError::TwoModels {
+                    sequence: model.sequence,
+                    first: first.model.name.clone(),
+                    second: model.name,
+                });
+            }
+            models.push(LoadedModel::open(model, config)?);
+        }
+        Ok(Engine { models, fused_threshold: config.fused_threshold })
+    }
+
+    /// The loaded models, in the order of the configuration.
+    pub fn models(&self) -> Vec<ModelIdentity> {
+        self.models.iter().map(|m| m.identity.clone()).collect()
+    }
+
+    /// Analyzes one study. Blocking, on all cores.
+    ///
+    /// # Errors
+    /// Only what is wrong with this machine or its models; what is wrong with the study is in the verdict.
+    pub fn analyze(&self, study: &AssembledStudy) -> Result<Analysis, AnalyzeError> {
+        let begun = Instant::now();
+        let mut analysis = if study.problems.is_empty() {
+            self.analyze_series(study)?
+        } else {
+            without_outcomes(study.problems.clone())
+        };
+        let took_ms = milliseconds(begun);
+        analysis.timings_ms.insert("analyze".to_owned(), took_ms);
+        let reasons: Vec<&str> = analysis.verdict.reasons().iter().map(|r| r.code.as_str()).collect();
+        StudyAnalyzed {
+            study_uid: study.study_uid.as_str(),
+            verdict: analysis.verdict.code(),
+            reasons: &reasons.join(","),
+            models: analysis.outcomes.len(),
+            took_ms,
+        }
+        .emit();
+        Ok(analysis)
+    }
+
+    fn analyze_series(&self, study: &AssembledStudy) -> Result<Analysis, AnalyzeError> {
+        let chosen = |sequence| usable(study, sequence);
+        if SEQUENCES.into_iter().all(|s| chosen(s).is_none()) {
+            return Ok(without_outcomes(vec![no_usable_series(study)]));
+        }
+        let mut reasons = Vec::new();
+        let mut remarks = Vec::new();
+        let mut timings_ms = BTreeMap::new();
+        let mut ran = Vec::new();
+        for sequence in SEQUENCES {
+            let model = self.models.iter().find(|m| m.model.sequence == sequence);
+            match (model, chosen(sequence)) {
+                (Some(model), Some((stack, source))) => {
+                    let series = Series { study, stack, source };
+                    match model.examine(&series, &mut timings_ms)? {
+                        Ok(examined) => {
+                            reasons.extend(examined.reasons.iter().cloned());
+                            ran.push((model, examined, source));
+                        }
+                        Err(reason) => reasons.push(reason),
+                    }
+                }
+                (Some(_), None) => remarks.push(missing(sequence)),
+                (None, Some(_)) => remarks.push(no_model(sequence)),
+                (None, None) => {}
+            }
+        }
+        let untrained = ran.iter().filter(|(model, ..)| !model.identity.trained);
+        reasons.extend(untrained.map(|(model, ..)| untrained_model(&model.identity)));
+
+        let (mut outcomes, maps): (Vec<_>, Vec<_>) =
+            ran.into_iter().map(|(model, examined, source)| (examined.outcome, (model, examined.map, source))).unzip();
+        let fused = fuse::fuse(&outcomes, self.fused_threshold);
+        let verdict = fuse::verdict(fused.as_ref(), reasons);
+        if verdict == Verdict::Suspected {
+            for (outcome, (model, map, source)) in outcomes.iter_mut().zip(&maps) {
+                let begun = Instant::now();
+                outcome.regions = model.regions(map, source)?;
+                timings_ms.insert(stage("regions", outcome.sequence), milliseconds(begun));
+            }
+        }
+        Ok(Analysis { outcomes, fused, verdict, remarks, timings_ms })
+    }
+}
+
+/// A series that was chosen for a sequence, within its study.
+struct Series<'a> {
+    study: &'a AssembledStudy,
+    stack: &'a Stack,
+    source: &'a SourceVolume,
+}
+
+/// What one model made of one series.
+struct Examined {
+    outcome: ModelOutcome,
+    map: PlacedMap,
+    /// Gates that stayed shut.
+    reasons: Vec<Reason>,
+}
+
+/// What regions are found on: the small map at its place, and where the network looked.
+struct PlacedMap {
+    cells: Volume,
+    view: FieldOfView,
+    middle_x_mm: f64,
+}
+
+impl LoadedModel {
+    fn open(mut model: Model, config: &config::Analyze) -> Result<Self, AnalyzeError> {
+        let begun = Instant::now();
+        let environment = runtime::environment(config.onnxruntime.as_deref())?;
+        let threads = match config.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        };
+        let files = std::mem::take(&mut model.files);
+        let folds = files.len();
+        let sessions = ModelSessions::open(
+            &environment,
+            &model.name,
+            &files,
+            model.shapes(),
+            &model.validated,
+            config.device,
+            threads,
+        )?;
+        for refusal in &sessions.refusals {
+            let provider = refusal.provider.to_string();
+            ProviderRefused { model: &model.name, provider: &provider, because: &refusal.because }.emit();
+        }
+        let identity = ModelIdentity {
+            name: model.name.clone(),
+            version: model.version.clone(),
+            digest: model.digest.clone(),
+            trained: model.trained,
+            data_source: model.data_source.clone(),
+            architecture: model.architecture.clone(),
+            folds,
+            provider: sessions.provider.to_string(),
+            precision: runtime::precision_name(sessions.precision).to_owned(),
+            cell_mm: model.cell_mm,
+        };
+        ModelReady {
+            model: &identity.name,
+            version: &identity.version,
+            digest: &identity.digest,
+            folds,
+            provider: &identity.provider,
+            precision: &identity.precision,
+            trained: identity.trained,
+            took_ms: milliseconds(begun),
+        }
+        .emit();
+        Ok(LoadedModel { model, identity, sessions: Mutex::new(sessions) })
+    }
+
+    /// Preprocesses, gates, infers and draws one series. The inner error is the reason why the series cannot be seen
+    /// by a network at all.
+    fn examine(
+        &self,
+        series: &Series<'_>,
+        timings_ms: &mut BTreeMap<String, f64>,
+    ) -> Result<Result<Examined, Reason>, AnalyzeError> {
+        let Series { study, stack, source } = series;
+        let sequence = self.model.sequence;
+        let begun = Instant::now();
+        let prepared = preprocess::prepare(&source.volume, &self.model.input);
+        timings_ms.insert(stage("preprocess", sequence), milliseconds(begun));
+        let Prepared { tensor, view, measures, .. } = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let Reason { code, text } = error.reason();
+                let reason = Reason { code, text: format!("{}: {text}", sequence.label()) };
+                SeriesRefused {
+                    study_uid: study.study_uid.as_str(),
+                    series_uid: stack.series_uid.as_str(),
+                    code: &reason.code,
+                    text: &reason.text,
+                }
+                .emit();
+                return Ok(Err(reason));
+            }
+        };
+        let source_grid = source.volume.grid();
+        let reasons = gates::check(&GateInput { sequence, header: &stack.header, grid: &source_grid, head: &measures });
+
+        let begun = Instant::now();
+        let folds = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).run(tensor.view())?;
+        timings_ms.insert(stage("inference", sequence), milliseconds(begun));
+        drop(tensor);
+
+        let begun = Instant::now();
+        let cells = gradcam::place(folds.iter().map(|f| &f.cam), self.model.stride, &view.grid);
+        let heatmap = gradcam::display(&cells, &view, &source_grid)?;
+        timings_ms.insert(stage("gradcam", sequence), milliseconds(begun));
+
+        let calibrated = |fold: &FoldOutput| self.model.calibration.calibrated_logit(fold.logit);
+        let logit = fuse::mean(folds.iter().map(calibrated));
+        let outcome = ModelOutcome {
+            sequence,
+            model: self.identity.clone(),
+            probability: sigmoid(logit),
+            fold_probabilities: folds.iter().map(calibrated).map(sigmoid).collect(),
+            logit,
+            threshold: self.model.decision_threshold,
+            heatmap,
+            regions: Vec::new(),
+        };
+        let map = PlacedMap { cells, view, middle_x_mm: measures.middle_x_mm };
+        Ok(Ok(Examined { outcome, map, reasons }))
+    }
+
+    fn regions(&self, map: &PlacedMap, source: &SourceVolume) -> Result<Vec<Region>, AnalyzeError> {
+        let on_input = gradcam::on_input_grid(&map.cells, &map.view)?;
+        let context = MapContext {
+            sequence: self.model.sequence,
+            grid: &map.view.grid,
+            source: &source.volume.grid(),
+            threshold_logit: self.model.region_threshold_logit,
+            middle_x_mm: map.middle_x_mm,
+            cell_width_mm: self.identity.cell_mm[0],
+        };
+        Ok(regions::find(&on_input, &context)?)
+    }
+}
+
+fn usable(study: &AssembledStudy, sequence: Sequence) -> Option<(&Stack, &SourceVolume)> {
+    let stack = study.chosen(sequence)?;
+    Some((stack, stack.volume.as_deref()?))
+}
+
+fn without_outcomes(reasons: Vec<Reason>) -> Analysis {
+    Analysis {
+        outcomes: Vec::new(),
+        fused: None,
+        verdict: Verdict::Unassessable { reasons },
+        remarks: Vec::new(),
+        timings_ms: BTreeMap::new(),
+    }
+}
+
+/// Series are named by number, not by description: those are free text.
+fn no_usable_series(study: &AssembledStudy) -> Reason {
+    let stacks: Vec<String> = study
+        .stacks
+        .iter()
+        .map(|s| {
+            let number = s.series_number.map_or_else(|| "without number".to_owned(), |n| n.to_string());
+            format!("series {number} ({}): {}", s.sequence.label(), s.verdict)
+        })
+        .collect();
+    let found = if stacks.is_empty() { "the study has no series".to_owned() } else { stacks.join("; ") };
+    Reason::new("no_usable_series", format!("no usable T1 or FLAIR series: {found}"))
+}
+
+fn missing(sequence: Sequence) -> Reason {
+    let (code, label) = (format!("missing_{}", lower(sequence)), sequence.label());
+    Reason { code, text: format!("no usable {label} series; the result rests on the other modality alone") }
+}
+
+fn no_model(sequence: Sequence) -> Reason {
+    let (code, label) = (format!("no_model_{}", lower(sequence)), sequence.label());
+    Reason { code, text: format!("no {label} model is installed; the study's {label} series was not looked at") }
+}
+
+fn untrained_model(model: &ModelIdentity) -> Reason {
+    let ModelIdentity { name, version, .. } = model;
+    Reason::new(
+        "untrained_model",
+        format!(
+            "untrained demonstration model {name} {version}: random weights, its numbers and pictures mean nothing"
+        ),
+    )
+}
+
+fn stage(what: &str, sequence: Sequence) -> String {
+    format!("{what}_{}", lower(sequence))
+}
+
+fn lower(sequence: Sequence) -> &'static str {
+    match sequence {
+        Sequence::T1 => "t1",
+        Sequence::Flair => "flair",
+        Sequence::Other => "other",
+    }
+}
+
+fn milliseconds(since: Instant) -> f64 {
+    since.elapsed().as_secs_f64() * 1000.0
+}
