@@ -65,6 +65,7 @@ pub mod network;
 pub mod observe;
 pub mod phantom;
 pub mod receive;
+pub mod report;
 pub mod spool;
 pub mod study;
 pub mod volume;

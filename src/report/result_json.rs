@@ -1,0 +1,74 @@
+//! `result.json`: the result for programs.
+
+use serde_json::{Value, json};
+
+use crate::dicom::Templates;
+use crate::study::{Analysis, AssembledStudy, Sequence, Stack};
+
+/// Version of the JSON's format.
+const FORMAT: u32 = 1;
+
+/// The result as JSON: `probability`, `verdict` with `reasons`, `regions`, `models`, `series`, `timings_ms`. The
+/// caller may add timings of stages that analysis does not know (`assemble`, `report`) to `timings_ms`.
+pub fn result_json(study: &AssembledStudy, analysis: &Analysis, templates: &Templates) -> Value {
+    let probability = |sequence| analysis.outcome(sequence).map(|outcome| outcome.probability);
+    let untrained = analysis.outcomes.iter().any(|outcome| !outcome.model.trained);
+    json!({
+        "format": FORMAT,
+        "note": templates.texts.notice,
+        "untrained": untrained.then_some(&templates.texts.untrained),
+        "fcdd_version": env!("CARGO_PKG_VERSION"),
+        "study_uid": study.study_uid,
+        "probability": {
+            "t1": probability(Sequence::T1),
+            "flair": probability(Sequence::Flair),
+            "fused": analysis.fused.as_ref().map(|fused| fused.probability),
+        },
+        "threshold": analysis.fused.as_ref().map(|fused| fused.threshold),
+        "verdict": analysis.verdict.code(),
+        "reasons": analysis.verdict.reasons(),
+        "remarks": analysis.remarks,
+        "regions": analysis.outcomes.iter().flat_map(|outcome| &outcome.regions).collect::<Vec<_>>(),
+        "models": analysis.outcomes.iter().map(|outcome| json!({
+            "sequence": outcome.sequence,
+            "name": outcome.model.name,
+            "version": outcome.model.version,
+            "digest": outcome.model.digest,
+            "trained": outcome.model.trained,
+            "data_source": outcome.model.data_source,
+            "architecture": outcome.model.architecture,
+            "folds": outcome.model.folds,
+            "provider": outcome.model.provider,
+            "precision": outcome.model.precision,
+            "probability": outcome.probability,
+            "fold_probabilities": outcome.fold_probabilities,
+            "logit": outcome.logit,
+            "threshold": outcome.threshold,
+            "heatmap_range_logit": outcome.heatmap.range_logit,
+            "heatmap_constant": outcome.heatmap.constant,
+            "cell_mm": outcome.model.cell_mm,
+        })).collect::<Vec<_>>(),
+        "series": study.stacks.iter().enumerate().map(|(index, stack)| series(study, index, stack)).collect::<Vec<_>>(),
+        "problems": study.problems,
+        "timings_ms": analysis.timings_ms,
+    })
+}
+
+fn series(study: &AssembledStudy, index: usize, stack: &Stack) -> Value {
+    let mut value = json!({
+        "series_uid": stack.series_uid,
+        "series_number": stack.series_number,
+        "description": stack.description,
+        "stack": stack.index_in_series,
+        "images": stack.images,
+        "sequence": stack.sequence,
+        "sequence_because": stack.sequence_because,
+        "chosen": study.t1 == Some(index) || study.flair == Some(index),
+        "text": stack.verdict.to_string(),
+    });
+    // The verdict brings its own tag, `verdict`, beside its numbers.
+    if let (Some(entry), Ok(Value::Object(verdict))) = (value.as_object_mut(), serde_json::to_value(&stack.verdict)) {
+        entry.extend(verdict);
+    }
+    value
+}
