@@ -59,6 +59,7 @@
 pub mod analyze;
 pub mod assemble;
 pub mod config;
+pub mod deliver;
 pub mod dicom;
 pub mod ledger;
 pub mod network;
