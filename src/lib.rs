@@ -59,12 +59,14 @@
 pub mod analyze;
 pub mod assemble;
 pub mod config;
+pub mod daemon;
 pub mod deliver;
 pub mod dicom;
 pub mod ledger;
 pub mod network;
 pub mod observe;
 pub mod phantom;
+pub mod pipeline;
 pub mod receive;
 pub mod report;
 pub mod spool;

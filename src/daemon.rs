@@ -1,0 +1,184 @@
+//! The supervisor: sets the stages up, connects them, and stops them in an order that loses nothing.
+//!
+//! ```text
+//! listener ─▶ spool + ledger ─▶ completion watch ─▶ analysis worker ─▶ outbox workers
+//!      (in-flight changes wake it)    (study complete wakes it)   (new outbox rows wake them)
+//! ```
+//!
+//! Tasks talk through the ledger; the notifications between them only say "look again", so that losing one
+//! costs at most a second and never a study. A stop cancels one token: the listener lets objects in flight
+//! finish, the analysis worker its study, each outbox worker its object, all within the drain's bound; what
+//! is left then is taken up by the next start.
+
+mod analysis_worker;
+mod completion_watch;
+mod housekeeping;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::assemble::admission::{Admission, InvalidPattern};
+use crate::config::Config;
+use crate::deliver::outbox::{Deliveries, InvalidDestination};
+use crate::deliver::rules::{InvalidRule, Rules};
+use crate::dicom::peer::{AeTitle, InvalidPeer};
+use crate::ledger::instances::RebuildError;
+use crate::ledger::{Ledger, LedgerError};
+use crate::observe::events::daemon as events;
+use crate::pipeline::{Pipeline, PipelineError};
+use crate::receive::{Intake, ListenError, Listener};
+use crate::spool::{Spool, SpoolError};
+use crate::study::InFlight;
+
+/// Why the daemon did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The spool.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// What the spool holds and the ledger lacks.
+    #[error(transparent)]
+    Rebuild(#[from] RebuildError),
+    /// Rules, templates or models.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// The admission rules.
+    #[error(transparent)]
+    Admission(#[from] InvalidPattern),
+    /// The listener.
+    #[error(transparent)]
+    Receive(#[from] ListenError),
+    /// Our AE title.
+    #[error("receive.ae_title: {0}")]
+    AeTitle(#[from] InvalidPeer),
+    /// A destination.
+    #[error(transparent)]
+    Destination(#[from] InvalidDestination),
+    /// A destination's rules.
+    #[error(transparent)]
+    Rule(#[from] InvalidRule),
+    /// Signals cannot be caught.
+    #[error("cannot listen for signals: {0}")]
+    Signals(std::io::Error),
+    /// Loading the pipeline panicked.
+    #[error("a start-up task broke off: {0}")]
+    StartUp(tokio::task::JoinError),
+}
+
+/// Wakes tasks up when there is work. Nothing depends on a wake-up: each task also looks by itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct WakeUps {
+    study_complete: Arc<Notify>,
+    objects_rendered: Arc<Notify>,
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+pub async fn run(config: Config) -> Result<(), DaemonError> {
+    let stop = CancellationToken::new();
+    cancel_on_signal(stop.clone())?;
+    serve(config, stop).await
+}
+
+/// Runs the daemon until `stop` is cancelled.
+pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), DaemonError> {
+    let config = Arc::new(config);
+    let spool = Spool::open(&config.spool.directory)?;
+    let ledger = Ledger::open(&spool.ledger_path()).await?;
+    let associations = ledger.close_leftover_associations().await?;
+    let rebuilt = ledger.rebuild_from_spool(&spool).await?;
+    for (path, why) in &rebuilt.unreadable {
+        events::UnreadableInSpool { path, why }.emit();
+    }
+    let objects = rebuilt.instances + rebuilt.quarantined;
+    events::TakenUp { associations, objects, analyses: ledger.restart_unfinished().await? }.emit();
+
+    let admission = Arc::new(Admission::new(&config.assemble.admission)?);
+    let pipeline = {
+        let config = config.clone();
+        let load = move || Pipeline::load(&config.assemble, &config.analyze, &config.report);
+        tokio::task::spawn_blocking(load).await.map_err(DaemonError::StartUp)??
+    };
+    let models = pipeline.engine().models();
+    let models: Vec<String> =
+        models.iter().map(|m| format!("{} {} on {} {}", m.name, m.version, m.provider, m.precision)).collect();
+
+    let in_flight = InFlight::new();
+    let wake_ups = WakeUps::default();
+    let intake = Intake {
+        spool: spool.clone(),
+        ledger: ledger.clone(),
+        in_flight: in_flight.clone(),
+        min_free_mib: config.spool.min_free_mib,
+    };
+    let listener = Listener::bind(&config.receive, intake).await?;
+    let address = listener.local_addr();
+    let drain = Duration::from_secs_f64(config.observe.drain_s);
+    let deliveries = Deliveries::new(
+        &config.destinations,
+        &AeTitle::parse(&config.receive.ae_title)?,
+        ledger.clone(),
+        spool.directory(),
+        wake_ups.objects_rendered.clone(),
+    )?;
+
+    let mut tasks = JoinSet::new();
+    tasks.spawn(listener.run(stop.clone(), drain));
+    tasks.spawn(deliveries.run(stop.clone()));
+    tasks.spawn(completion_watch::run(
+        config.clone(),
+        ledger.clone(),
+        in_flight.clone(),
+        wake_ups.clone(),
+        stop.clone(),
+    ));
+    tasks.spawn(
+        analysis_worker::AnalysisWorker {
+            config: config.clone(),
+            ledger: ledger.clone(),
+            spool: spool.clone(),
+            pipeline: Arc::new(pipeline),
+            admission,
+            rules: Rules::new(&config.destinations)?,
+            wake_ups: wake_ups.clone(),
+        }
+        .run(stop.clone()),
+    );
+    tasks.spawn(housekeeping::run(config.clone(), ledger.clone(), spool.clone(), wake_ups.clone(), stop.clone()));
+
+    events::Ready { address, ae_title: &config.receive.ae_title, models: &models.join(", ") }.emit();
+    // Outside systemd there is nobody to notify, which is no error.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+
+    stop.cancelled().await;
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    events::Draining { seconds: drain.as_secs_f64() }.emit();
+    let in_time =
+        tokio::time::timeout(drain + Duration::from_secs(1), async { while tasks.join_next().await.is_some() {} })
+            .await
+            .is_ok();
+    tasks.abort_all();
+    ledger.close().await;
+    events::Stopped { in_time }.emit();
+    Ok(())
+}
+
+fn cancel_on_signal(stop: CancellationToken) -> Result<(), DaemonError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(DaemonError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Signals)?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}

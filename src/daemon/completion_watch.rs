@@ -1,0 +1,74 @@
+//! Moves studies from "receiving" to "complete" when their time has come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::WakeUps;
+use crate::assemble::completion::{Arrivals, Completion, completion};
+use crate::config::Config;
+use crate::ledger::{Ledger, LedgerError, StudyState, now_ms};
+use crate::observe::events::daemon as events;
+use crate::study::InFlight;
+
+/// With nothing receiving there is nothing to wait for but a wake-up; this only bounds the damage of a lost one.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+const SLEEP_AFTER_TROUBLE: Duration = Duration::from_secs(2);
+
+pub(super) async fn run(
+    config: Arc<Config>,
+    ledger: Ledger,
+    in_flight: InFlight,
+    wake_ups: WakeUps,
+    stop: CancellationToken,
+) {
+    let mut changes = in_flight.changes();
+    loop {
+        // Marked before looking, so that a change between the look and the sleep still wakes us.
+        changes.mark_unchanged();
+        let sleep = match complete_what_is_due(&config, &ledger, &in_flight, &wake_ups).await {
+            Ok(sleep) => sleep,
+            Err(error) => {
+                events::TaskTrouble { task: "completion watch", error: &error }.emit();
+                SLEEP_AFTER_TROUBLE
+            }
+        };
+        tokio::select! {
+            _ = stop.cancelled() => return,
+            _ = changes.changed() => {}
+            _ = tokio::time::sleep(sleep) => {}
+        }
+    }
+}
+
+/// Completes every study whose time has come; returns how long the next one may be left alone.
+async fn complete_what_is_due(
+    config: &Config,
+    ledger: &Ledger,
+    in_flight: &InFlight,
+    wake_ups: &WakeUps,
+) -> Result<Duration, LedgerError> {
+    let mut sleep = LONGEST_SLEEP;
+    for study in ledger.studies_in(StudyState::Receiving).await? {
+        let now = now_ms();
+        let arrivals = Arrivals {
+            first_received_ms: study.first_received_at.as_millisecond(),
+            last_received_ms: study.last_received_at.as_millisecond(),
+            association_open: in_flight.is_open(&study.study_uid),
+        };
+        let waited_enough = match completion(arrivals, now, &config.assemble) {
+            Completion::NotBefore(at) => {
+                sleep = sleep.min(Duration::from_millis(at.saturating_sub(now).max(1) as u64));
+                continue;
+            }
+            Completion::Quiet => false,
+            Completion::WaitedEnough => true,
+        };
+        let reason = if waited_enough { "the maximum wait is over" } else { "" };
+        ledger.move_study(&study.study_uid, StudyState::Complete, reason).await?;
+        events::StudyComplete { study_uid: study.study_uid.as_str(), waited_enough }.emit();
+        wake_ups.study_complete.notify_one();
+    }
+    Ok(sleep)
+}
