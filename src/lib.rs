@@ -58,6 +58,7 @@
 
 pub mod analyze;
 pub mod assemble;
+pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod deliver;

@@ -1,0 +1,89 @@
+//! The command line: one file per subcommand. This is the only place, with `main`, that prints.
+//!
+//! Exit status: 0 done; 1 it ran and failed, or the answer is no; 2 the call or the configuration is wrong.
+
+pub mod progress;
+
+mod analyze;
+mod check_config;
+mod decode;
+mod demo;
+mod echo;
+mod export;
+mod phantom;
+mod resources;
+mod send;
+mod serve;
+mod status;
+mod studies;
+mod volume;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Where a packaged installation has its configuration.
+const DEFAULT_CONFIG: &str = "/etc/fcdd/fcdd.toml";
+
+/// Looks for focal cortical dysplasia in MR studies beside a PACS. Research use only: not a medical device.
+#[derive(Debug, Parser)]
+#[command(name = "fcdd", version, propagate_version = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    Serve(serve::Args),
+    /// Check a configuration and name every mistake at once.
+    CheckConfig(check_config::Args),
+    /// Show the whole main job on a synthetic study, on this machine only.
+    Demo(demo::Args),
+    /// Analyze DICOM folders or NIfTI volumes without a network.
+    Analyze(analyze::Args),
+    /// Turn DICOM series into NIfTI volumes and say what each series is.
+    Volume(volume::Args),
+    /// Send DICOM objects to an application entity by C-STORE.
+    Send(send::Args),
+    /// Ask an application entity whether it answers (C-ECHO).
+    Echo(echo::Args),
+    /// Make synthetic subjects.
+    Phantom(phantom::Args),
+    /// Write a model folder with random weights.
+    Export(export::Args),
+    /// List, show and retry studies of the ledger.
+    Studies(studies::Args),
+    /// The daemon's state in five lines.
+    Status(status::Args),
+    /// Decode compressed pixels for a parent process (used by fcdd itself).
+    #[command(hide = true)]
+    Decode(decode::Args),
+}
+
+/// Parses the command line and runs the subcommand.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::CheckConfig(args) => check_config::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Analyze(args) => analyze::run(args),
+        Command::Volume(args) => volume::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Echo(args) => echo::run(args),
+        Command::Phantom(args) => phantom::run(args),
+        Command::Export(args) => export::run(args),
+        Command::Studies(args) => studies::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Decode(args) => decode::run(args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("fcdd: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
