@@ -1,0 +1,34 @@
+//! What integration tests share: the reference data, the real peers, a running daemon.
+//!
+//! Used as `mod support;` by each scenario in `tests/`. A scenario asks for what it needs first and returns when that
+//! is not there:
+//!
+//! ```ignore
+//! let Some(orthanc) = Orthanc::start() else { return };
+//! let Some(study) = reference_data("study-openms-p12-t1-flair") else { return };
+//! ```
+//!
+//! Each such skip is said on stderr with the test's name and collected for the end of `make test`; where
+//! `FCDD_FORBID_SKIPS` is set it fails the test instead.
+
+// Each scenario is a crate of its own that uses only a part of this module.
+#![allow(dead_code, unused_imports)]
+
+mod daemon;
+mod dcmtk;
+mod http;
+mod orthanc;
+mod prerequisites;
+mod reference;
+mod studies;
+mod validators;
+mod waiting;
+
+pub use daemon::{Configuration, Daemon, Exit, Killed, fcdd};
+pub use dcmtk::{Sent, echoscu, findscu, storescu, storescu_as};
+pub use orthanc::{Orthanc, StoppedOrthanc};
+pub use prerequisites::{python, require_onnxruntime, require_peer, skip};
+pub use reference::{files_below, reference_data, reference_expectations};
+pub use studies::{marker_model, marker_study, phantom_study};
+pub use validators::{dciodvfy_errors, dsrdump, pixelmed_sr_errors, run_python};
+pub use waiting::{free_port, wait_until};
