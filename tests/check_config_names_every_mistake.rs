@@ -1,0 +1,75 @@
+//! `fcdd check-config` names every mistake at once, with line and allowed values, and `fcdd serve` refuses
+//! to start with such a file.
+
+use std::process::Command;
+
+fn fcdd(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_fcdd")).args(arguments).output().expect("fcdd starts");
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn all_mistakes_in_one_go() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fcdd.toml");
+    std::fs::write(
+        &file,
+        "version = 2\n[receive]\nae_title = 'SEVENTEEN LETTERS'\nlisten = 'localhost'\nportt = 3\n\n[spool]\ndirectory = 'spool'\n\n[analyze]\nmodels = []\ndevice = 'tpu'\n\n[destination.pacs]\nae_title = 'PACS'\nobjects = ['film']\nport = 70000\n",
+    )
+    .unwrap();
+    let path = file.to_str().unwrap();
+
+    let (status, text, _) = fcdd(&["check-config", "--config", path]);
+    assert_eq!(status, Some(2), "{text}");
+    for expected in [
+        "line 1: version",
+        "line 3: receive.ae_title",
+        "line 4: receive.listen",
+        "line 5: receive.portt",
+        "line 11: analyze.models",
+        "line 12: analyze.device",
+        "cuda:N",
+        "destination.pacs.host",
+        "line 16: destination.pacs.objects",
+        "heatmap-flair",
+        "line 17: destination.pacs.port",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is missing in:\n{text}");
+    }
+
+    let (status, text, _) = fcdd(&["check-config", "--config", path, "--json"]);
+    assert_eq!(status, Some(2));
+    let mistakes: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(mistakes.as_array().unwrap().len(), 9, "{text}");
+
+    let (status, _, errors) = fcdd(&["serve", "--config", path]);
+    assert_eq!(status, Some(2), "{errors}");
+    assert!(errors.contains("receive.portt"), "{errors}");
+}
+
+#[test]
+fn files_that_the_configuration_names_are_checked_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fcdd.toml");
+    std::fs::write(
+        &file,
+        "version = 1\n[receive]\nae_title = 'FCDD'\n[spool]\ndirectory = 'spool'\n[assemble]\nsequences = 'no-rules.toml'\n[analyze]\nmodels = ['no-model']\n[report]\ntemplates = 'no-templates'\n",
+    )
+    .unwrap();
+    let (status, text, _) = fcdd(&["check-config", "--config", file.to_str().unwrap()]);
+    assert_eq!(status, Some(2), "{text}");
+    for expected in ["assemble.sequences", "analyze.models", "report.templates"] {
+        assert!(text.contains(expected), "{expected:?} is missing in:\n{text}");
+    }
+}
+
+#[test]
+fn the_example_configuration_is_good() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/config/fcdd.toml");
+    let text = std::fs::read_to_string(example).unwrap();
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    if let Err(mistakes) = fcdd::config::Config::parse(&text, folder) {
+        panic!("{mistakes:#?}");
+    }
+}
