@@ -1,0 +1,85 @@
+# fcdd: set-up, build, tests, installation. `make` alone lists the targets.
+#
+# Everything that is fetched lands in .setup/ (git-ignored), except the Debian packages that the tests talk to.
+# Each set-up step looks first whether its work is done: a second run costs nothing.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+SETUP := $(CURDIR)/.setup
+ONNXRUNTIME_VERSION := 1.24.1
+
+# Where fcdd and its tests look for the ONNX Runtime library and the tests for Python; set them to use your own.
+export FCDD_ONNXRUNTIME ?= $(SETUP)/onnxruntime/onnxruntime/capi/libonnxruntime.so.$(ONNXRUNTIME_VERSION)
+export FCDD_PYTHON ?= $(SETUP)/venv/bin/python
+
+# make install
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+DESTDIR ?=
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(FCDD_ONNXRUNTIME) ## Check the build tools, fetch ONNX Runtime
+	@.ci/setup/tools.sh
+
+$(SETUP)/onnxruntime/onnxruntime/capi/libonnxruntime.so.$(ONNXRUNTIME_VERSION):
+	@.ci/setup/tools.sh
+	@.ci/setup/onnxruntime.sh $(SETUP)/onnxruntime
+
+.PHONY: setup-test
+setup-test: ## Install what the tests talk to (Debian packages, a Python environment)
+	@.ci/setup/tools.sh lint
+	@.ci/setup/peers.sh $(SETUP)/venv
+
+.PHONY: setup-viewer
+setup-viewer: ## Install what the viewer test needs (Chromium, OHIF, playwright-core)
+	@.ci/setup/viewer.sh $(SETUP)/viewer
+
+.PHONY: build
+build: setup ## Build the release binary
+	$(CARGO) build --release --locked
+
+.PHONY: demo
+demo: build ## Show the whole main job on a synthetic study, on this machine only
+	$(TARGET)/release/fcdd demo
+
+.PHONY: lint
+lint: ## Check format and clippy
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+.PHONY: test
+test: export FCDD_SKIPPED_LIST := $(CURDIR)/target/skipped.txt
+test: setup setup-test lint ## Set up, lint, run all tests
+	@mkdir -p target && rm -f $(FCDD_SKIPPED_LIST)
+	$(CARGO) test --locked
+	@if [ -s $(FCDD_SKIPPED_LIST) ]; then echo "Skipped, because something is missing here:"; sort -u $(FCDD_SKIPPED_LIST); fi
+
+.PHONY: test-viewer
+test-viewer: setup setup-test setup-viewer ## Look at a study and its results in the OHIF viewer
+	$(CARGO) test --locked --test results_show_in_ohif -- --ignored --nocapture
+
+.PHONY: deny
+deny: ## Check licences, sources and advisories of the dependencies (needs cargo-deny)
+	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "cargo-deny is not installed:  cargo install --locked cargo-deny" >&2; exit 1; }
+	$(CARGO) deny --locked check
+
+.PHONY: install
+install: build ## Install binary, libraries, models, configuration and systemd unit (PREFIX, DESTDIR)
+	install -D -m 755 $(TARGET)/release/fcdd $(DESTDIR)$(PREFIX)/bin/fcdd
+	install -d $(DESTDIR)$(PREFIX)/lib/fcdd $(DESTDIR)$(PREFIX)/share/fcdd $(DESTDIR)$(SYSCONFDIR)/fcdd
+	cp -R $(SETUP)/onnxruntime/onnxruntime $(DESTDIR)$(PREFIX)/lib/fcdd/
+	cp -R models $(DESTDIR)$(PREFIX)/share/fcdd/
+	.ci/setup/configuration.sh "$(DESTDIR)" "$(PREFIX)" "$(SYSCONFDIR)"
+	install -d $(DESTDIR)$(UNITDIR)
+	sed 's|/usr/local/|$(PREFIX)/|g; s|/etc/fcdd|$(SYSCONFDIR)/fcdd|g' systemd/fcdd.service > $(DESTDIR)$(UNITDIR)/fcdd.service
+	install -D -m 644 systemd/fcdd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/fcdd.conf
