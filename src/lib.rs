@@ -70,6 +70,7 @@ pub mod phantom;
 pub mod pipeline;
 pub mod receive;
 pub mod report;
+pub mod research;
 pub mod spool;
 pub mod study;
 pub mod volume;

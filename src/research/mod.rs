@@ -1,0 +1,13 @@
+//! The research side: from a local archive (BIDS) to models that the daemon may serve.
+//!
+//! ```text
+//!  archive ──▶ cache ──▶ plan + splits ──▶ fcdd-trainer (a fold at a time) ──▶ run folder
+//!                                                                                  │
+//!                      promote ◀── export ◀── report ◀── statistics, confounds ◀───┘
+//! ```
+//!
+//! Nothing here knows libtorch: the trainer is a binary of its own that reads a run folder and a cache and
+//! writes checkpoints and predictions. Preprocessing, network, Grad-CAM and gates are those that serving uses.
+
+pub mod plan;
+pub mod run_folder;
