@@ -16,6 +16,7 @@ use super::bids::{self, BidsError};
 use super::dicom::{WriteStudyError, write_study};
 use super::noise::stream;
 use super::{LesionTruth, PhantomError, Subject, SubjectOptions};
+pub use crate::study::Group;
 
 /// Whether the label can be read off the scanner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -51,26 +52,6 @@ pub struct CohortOptions {
     pub design: Design,
     /// How large the volumes are.
     pub size: Size,
-}
-
-/// Patient or control, in the words of ds004199.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Group {
-    /// A patient with a focal cortical dysplasia.
-    Fcd,
-    /// A healthy control.
-    Hc,
-}
-
-impl Group {
-    /// `fcd` or `hc`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Group::Fcd => "fcd",
-            Group::Hc => "hc",
-        }
-    }
 }
 
 /// One member of a cohort, before it is grown.
