@@ -11,3 +11,4 @@
 
 pub mod plan;
 pub mod run_folder;
+pub mod statistics;
