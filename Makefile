@@ -68,6 +68,10 @@ test: setup setup-test lint ## Set up, lint, run all tests
 test-viewer: setup setup-test setup-viewer ## Look at a study and its results in the OHIF viewer
 	$(CARGO) test --locked --test results_show_in_ohif -- --ignored --nocapture
 
+.PHONY: bench
+bench: ## Measure the speed bars against their peers (FCDD_BENCH_PYTHON: a Python with SciPy)
+	$(CARGO) bench --locked --bench rotation
+
 .PHONY: deny
 deny: ## Check licences, sources and advisories of the dependencies (needs cargo-deny)
 	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "cargo-deny is not installed:  cargo install --locked cargo-deny" >&2; exit 1; }

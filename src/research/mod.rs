@@ -9,6 +9,8 @@
 //! Nothing here knows libtorch: the trainer is a binary of its own that reads a run folder and a cache and
 //! writes checkpoints and predictions. Preprocessing, network, Grad-CAM and gates are those that serving uses.
 
+pub mod augment;
+pub mod batches;
 pub mod heat_score;
 pub mod plan;
 pub mod run_folder;

@@ -200,7 +200,7 @@ fn along_slices(data: &Array3<f32>, kernel: &[f32]) -> Array3<f32> {
 }
 
 /// The kernel from its centre outwards; the two-sided kernel sums to one.
-fn half_kernel(sigma: f64) -> Vec<f32> {
+pub(crate) fn half_kernel(sigma: f64) -> Vec<f32> {
     if sigma == 0.0 {
         return vec![1.0];
     }

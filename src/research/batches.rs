@@ -1,0 +1,472 @@
+//! Batches of volumes, prepared ahead of the training step by threads of their own.
+//!
+//! - Order and augmentation follow from seed, fold, epoch and subject; the number of workers changes nothing.
+//! - At most `ahead` batches are ready or in work; buffers return to the [`BufferPool`] when a [`Batch`] drops.
+//! - A training batch of one sample breaks batch normalisation: a last batch of one joins the one before it
+//!   (which then has `batch_size + 1`). Other partial batches stay. Evaluation keeps order and every size.
+//! - A worker's panic reaches the consumer as an error; dropping [`Batches`] early stops and joins the workers.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rand_chacha::rand_core::RngCore;
+
+use super::augment::{Augmentation, DrawKey, OutOfRange, Scratch};
+
+/// Preprocessed volumes by index; all of one shape.
+pub trait VolumeSource: Send + Sync {
+    /// `[D, H, W]` of every volume.
+    fn shape(&self) -> [usize; 3];
+    /// The values of one volume, C order, `D·H·W` of them.
+    fn volume(&self, index: usize) -> &[f32];
+}
+
+/// One sample of a set.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// Index in the [`VolumeSource`].
+    pub index: usize,
+    /// Class.
+    pub label: i64,
+    /// The subject's key; with seed, fold and epoch it makes the augmentation.
+    pub subject: String,
+}
+
+/// How batches are made.
+#[derive(Debug, Clone)]
+pub struct BatchOptions {
+    /// Samples in a batch, at least 1 (2 for training).
+    pub batch_size: usize,
+    /// Worker threads, at least 1.
+    pub workers: usize,
+    /// Batches ready or in work at most, at least 1; give at least `workers`.
+    pub ahead: usize,
+    /// Shuffle, and never make a batch of one.
+    pub training: bool,
+    /// The plan's seed.
+    pub seed: u64,
+    /// Fold number.
+    pub fold: u32,
+    /// Epoch number.
+    pub epoch: u32,
+    /// `None` copies the volumes.
+    pub augmentation: Option<Augmentation>,
+    /// Value outside the head, as in the input specification.
+    pub background: f32,
+}
+
+/// Why there are no batches.
+#[derive(Debug, thiserror::Error)]
+pub enum BatchError {
+    /// A number of [`BatchOptions`] is too small.
+    #[error("{field} is {found}; give at least {least}")]
+    TooSmall {
+        /// The option.
+        field: &'static str,
+        /// Its value.
+        found: usize,
+        /// The least value.
+        least: usize,
+    },
+    /// A training set of one or none.
+    #[error("the training set has {0} sample(s); batch normalisation needs at least 2")]
+    TooFewSamples(usize),
+    /// An augmentation outside its range.
+    #[error(transparent)]
+    Augmentation(#[from] OutOfRange),
+    /// A volume of another size than the source states.
+    #[error("the volume of {subject} has {found} voxels and not {expected}; build the cache again")]
+    WrongSize {
+        /// The subject.
+        subject: String,
+        /// Voxels found.
+        found: usize,
+        /// Voxels of the stated shape.
+        expected: usize,
+    },
+    /// A worker panicked.
+    #[error("preparing batch {batch} failed: {message}; this is a defect, please report it")]
+    Worker {
+        /// Which batch, counted from 0.
+        batch: usize,
+        /// The panic's message.
+        message: String,
+    },
+    /// The system gave no thread.
+    #[error("cannot start a loader thread: {0}; lower the number of workers")]
+    Thread(#[from] std::io::Error),
+}
+
+/// Image buffers that batches take from and return to; share one over epochs.
+#[derive(Debug, Clone, Default)]
+pub struct BufferPool(Arc<Mutex<Vec<Vec<f32>>>>);
+
+impl BufferPool {
+    fn take(&self, len: usize) -> Vec<f32> {
+        let mut buffer = locked(&self.0).pop().unwrap_or_default();
+        buffer.resize(len, 0.0);
+        buffer
+    }
+}
+
+/// Samples for one step.
+#[derive(Debug)]
+pub struct Batch {
+    /// `[B, 1, D, H, W]` in C order.
+    pub images: Vec<f32>,
+    /// The class of each sample.
+    pub labels: Vec<i64>,
+    /// Each sample's index in the source.
+    pub indices: Vec<usize>,
+    /// `[B, 1, D, H, W]`.
+    pub shape: [usize; 5],
+    pool: BufferPool,
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        locked(&self.pool.0).push(std::mem::take(&mut self.images));
+    }
+}
+
+/// An iterator over one epoch's batches.
+#[derive(Debug)]
+pub struct Batches {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+    count: usize,
+    delivered: usize,
+    waited: Duration,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// A batch became ready.
+    ready: Condvar,
+    /// The consumer took one, or wants no more.
+    room: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    claimed: usize,
+    delivered: usize,
+    done: BTreeMap<usize, Result<Batch, BatchError>>,
+    stop: bool,
+}
+
+struct Work<S> {
+    source: Arc<S>,
+    samples: Vec<Sample>,
+    batches: Vec<Range<usize>>,
+    options: BatchOptions,
+    pool: BufferPool,
+}
+
+impl Batches {
+    /// Starts the workers of one epoch. Costs threads, no copies of the source.
+    ///
+    /// # Errors
+    /// When an option or the set is too small, an amount is out of range, or a thread cannot be started.
+    pub fn start<S: VolumeSource + 'static>(
+        source: Arc<S>,
+        mut samples: Vec<Sample>,
+        options: BatchOptions,
+        pool: &BufferPool,
+    ) -> Result<Self, BatchError> {
+        let least = if options.training { 2 } else { 1 };
+        for (field, found, least) in
+            [("batch_size", options.batch_size, least), ("workers", options.workers, 1), ("ahead", options.ahead, 1)]
+        {
+            if found < least {
+                return Err(BatchError::TooSmall { field, found, least });
+            }
+        }
+        if options.training && samples.len() < 2 {
+            return Err(BatchError::TooFewSamples(samples.len()));
+        }
+        if let Some(augmentation) = &options.augmentation {
+            augmentation.validate()?;
+        }
+        if options.training {
+            shuffle(&mut samples, &options);
+        }
+        let batches = cut(samples.len(), options.batch_size, options.training);
+        let count = batches.len();
+        let shared = Arc::new(Shared { state: Mutex::default(), ready: Condvar::new(), room: Condvar::new() });
+        let threads = options.workers.min(count);
+        let work = Arc::new(Work { source, samples, batches, options, pool: pool.clone() });
+        // Made first: when a later thread cannot start, its drop stops those before.
+        let mut made = Batches { shared, workers: Vec::new(), count, delivered: 0, waited: Duration::ZERO };
+        for number in 0..threads {
+            let (shared, work) = (made.shared.clone(), work.clone());
+            let thread = std::thread::Builder::new().name(format!("batches-{number}"));
+            made.workers.push(thread.spawn(move || work.run(&shared))?);
+        }
+        Ok(made)
+    }
+
+    /// Number of batches in the epoch.
+    pub fn count_batches(&self) -> usize {
+        self.count
+    }
+
+    /// How long [`Iterator::next`] has waited so far, the first batch's preparation included.
+    pub fn waited(&self) -> Duration {
+        self.waited
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch, BatchError>;
+
+    /// The next batch, in order. After an error there are no more.
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.delivered == self.count {
+            return None;
+        }
+        let began = Instant::now();
+        let mut state = locked(&self.shared.state);
+        let item = loop {
+            if let Some(item) = state.done.remove(&self.delivered) {
+                break item;
+            }
+            state = self.shared.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+        };
+        self.delivered += 1;
+        state.delivered = self.delivered;
+        if item.is_err() {
+            state.stop = true;
+            self.delivered = self.count;
+        }
+        drop(state);
+        self.shared.room.notify_all();
+        self.waited += began.elapsed();
+        Some(item)
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        locked(&self.shared.state).stop = true;
+        self.shared.room.notify_all();
+        for worker in self.workers.drain(..) {
+            // Panics inside a batch were caught and reported; there is nobody left to tell of another.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl<S: VolumeSource> Work<S> {
+    fn run(&self, shared: &Shared) {
+        let mut scratch = Scratch::default();
+        loop {
+            let number = {
+                let mut state = locked(&shared.state);
+                while !state.stop
+                    && state.claimed < self.batches.len()
+                    && state.claimed >= state.delivered + self.options.ahead
+                {
+                    state = shared.room.wait(state).unwrap_or_else(PoisonError::into_inner);
+                }
+                if state.stop || state.claimed == self.batches.len() {
+                    return;
+                }
+                state.claimed += 1;
+                state.claimed - 1
+            };
+            let made = catch_unwind(AssertUnwindSafe(|| self.batch(number, &mut scratch)));
+            let made = made.unwrap_or_else(|panic| {
+                let message = panic
+                    .downcast_ref::<String>()
+                    .cloned()
+                    .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                    .unwrap_or_else(|| "a panic without a message".to_owned());
+                Err(BatchError::Worker { batch: number, message })
+            });
+            locked(&shared.state).done.insert(number, made);
+            shared.ready.notify_all();
+        }
+    }
+
+    fn batch(&self, number: usize, scratch: &mut Scratch) -> Result<Batch, BatchError> {
+        let samples = &self.samples[self.batches[number].clone()];
+        let shape = self.source.shape();
+        let voxels: usize = shape.iter().product();
+        let mut batch = Batch {
+            images: self.pool.take(samples.len() * voxels),
+            labels: samples.iter().map(|s| s.label).collect(),
+            indices: samples.iter().map(|s| s.index).collect(),
+            shape: [samples.len(), 1, shape[0], shape[1], shape[2]],
+            pool: self.pool.clone(),
+        };
+        let options = &self.options;
+        for (sample, out) in samples.iter().zip(batch.images.chunks_exact_mut(voxels.max(1))) {
+            let volume = self.source.volume(sample.index);
+            if volume.len() != voxels {
+                let (subject, found) = (sample.subject.clone(), volume.len());
+                return Err(BatchError::WrongSize { subject, found, expected: voxels });
+            }
+            match &options.augmentation {
+                None => out.copy_from_slice(volume),
+                Some(augmentation) => {
+                    let (seed, fold, epoch) = (options.seed, options.fold, options.epoch);
+                    let key = DrawKey { seed, fold, epoch, subject: &sample.subject };
+                    augmentation.apply(key, shape, options.background, volume, out, scratch);
+                }
+            }
+        }
+        Ok(batch)
+    }
+}
+
+/// Fisher–Yates; the modulo's bias is below 2⁻⁵⁰ for any set that fits in memory.
+fn shuffle(samples: &mut [Sample], options: &BatchOptions) {
+    let key = DrawKey { seed: options.seed, fold: options.fold, epoch: options.epoch, subject: "" };
+    let mut random = key.stream("order");
+    for last in (1..samples.len()).rev() {
+        samples.swap(last, (random.next_u64() % (last as u64 + 1)) as usize);
+    }
+}
+
+fn cut(samples: usize, size: usize, training: bool) -> Vec<Range<usize>> {
+    let mut batches: Vec<Range<usize>> =
+        (0..samples).step_by(size).map(|first| first..(first + size).min(samples)).collect();
+    if training && batches.len() > 1 && batches.last().is_some_and(|last| last.len() == 1) {
+        batches.pop();
+        if let Some(last) = batches.last_mut() {
+            last.end = samples;
+        }
+    }
+    batches
+}
+
+/// No lock is held while a stranger's code runs, so a poisoned one still guards whole data.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Ramps {
+        volumes: Vec<Vec<f32>>,
+        pause: Duration,
+        broken: Option<usize>,
+    }
+
+    impl VolumeSource for Ramps {
+        fn shape(&self) -> [usize; 3] {
+            [6, 5, 4]
+        }
+        fn volume(&self, index: usize) -> &[f32] {
+            std::thread::sleep(self.pause);
+            assert_ne!(self.broken, Some(index), "volume {index} is broken");
+            &self.volumes[index]
+        }
+    }
+
+    fn ramps(count: usize) -> Ramps {
+        let volumes = (0..count).map(|n| (0..120).map(|i| (i * (n + 1)) as f32 % 17.0 - 8.0).collect()).collect();
+        Ramps { volumes, pause: Duration::ZERO, broken: None }
+    }
+
+    fn options(workers: usize) -> BatchOptions {
+        let augmentation = Some(Augmentation::default_profile());
+        let (seed, fold, epoch) = (5, 1, 2);
+        BatchOptions {
+            batch_size: 4,
+            workers,
+            ahead: 3,
+            training: true,
+            seed,
+            fold,
+            epoch,
+            augmentation,
+            background: 0.0,
+        }
+    }
+
+    fn start(source: Ramps, options: BatchOptions) -> Batches {
+        let samples = (0..source.volumes.len())
+            .map(|index| Sample { index, label: index as i64 % 2, subject: format!("sub-{index}") })
+            .collect();
+        Batches::start(Arc::new(source), samples, options, &BufferPool::default()).unwrap()
+    }
+
+    type Seen = Vec<(Vec<f32>, Vec<i64>, Vec<usize>)>;
+
+    fn all(options: BatchOptions) -> Seen {
+        start(ramps(22), options)
+            .map(|b| b.unwrap())
+            .map(|b| (b.images.clone(), b.labels.clone(), b.indices.clone()))
+            .collect()
+    }
+
+    #[test]
+    fn one_worker_and_four_make_the_same_batches() {
+        let one = all(options(1));
+        assert_eq!(one, all(options(4)));
+        assert_ne!(one, all(BatchOptions { epoch: 3, ..options(4) }));
+        let mut seen: Vec<usize> = one.iter().flat_map(|b| b.2.clone()).collect();
+        assert_ne!(seen, (0..22).collect::<Vec<_>>());
+        seen.sort_unstable();
+        assert_eq!(seen, (0..22).collect::<Vec<_>>());
+        assert!(one.iter().all(|b| b.2.iter().zip(&b.1).all(|(i, l)| *i as i64 % 2 == *l)));
+    }
+
+    #[test]
+    fn no_training_batch_holds_one_sample() {
+        let sizes = |n, training| cut(n, 4, training).iter().map(|b| b.len()).collect::<Vec<_>>();
+        assert_eq!(sizes(9, true), [4, 5]);
+        assert_eq!(sizes(9, false), [4, 4, 1]);
+        assert_eq!(sizes(10, true), [4, 4, 2]);
+        assert_eq!(sizes(0, false), [0usize; 0]);
+    }
+
+    #[test]
+    fn a_panic_reaches_the_consumer_and_ends_the_epoch() {
+        let mut batches = start(Ramps { broken: Some(3), ..ramps(9) }, BatchOptions { training: false, ..options(2) });
+        let error = batches.next().unwrap().unwrap_err();
+        assert!(error.to_string().contains("volume 3 is broken"), "{error}");
+        assert!(batches.next().is_none());
+    }
+
+    #[test]
+    fn waiting_for_a_slow_source_is_counted() {
+        let pause = Duration::from_millis(5);
+        let mut batches = start(Ramps { pause, ..ramps(8) }, options(1));
+        let began = Instant::now();
+        assert_eq!(batches.by_ref().count(), 2);
+        assert!(batches.waited() >= 4 * pause && batches.waited() <= began.elapsed());
+    }
+
+    #[test]
+    fn leaving_early_joins_the_workers_and_buffers_come_back() {
+        let pool = BufferPool::default();
+        let source = Arc::new(ramps(40));
+        let samples: Vec<Sample> =
+            (0..40).map(|index| Sample { index, label: 0, subject: format!("{index}") }).collect();
+        for _ in 0..3 {
+            let mut batches = Batches::start(source.clone(), samples.clone(), options(2), &pool).unwrap();
+            drop(batches.next());
+            drop(batches);
+            // All workers are gone, so nobody else holds the source; never more buffers than were in flight.
+            assert_eq!(Arc::strong_count(&source), 1);
+            assert!((1..=4).contains(&locked(&pool.0).len()));
+        }
+    }
+
+    #[test]
+    fn a_set_of_one_cannot_train() {
+        let samples = vec![Sample { index: 0, label: 0, subject: "a".into() }];
+        let refused = Batches::start(Arc::new(ramps(1)), samples, options(1), &BufferPool::default());
+        assert!(matches!(refused, Err(BatchError::TooFewSamples(1))));
+    }
+}
