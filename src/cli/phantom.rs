@@ -17,7 +17,7 @@ use crate::phantom::cohort::{self, CohortError, CohortOptions, Design, Format, S
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   fcdd phantom --output study --subjects 1 --seed 7 --controls 0
-  fcdd phantom --output cohort --subjects 40 --seed 1 --format bids --cohort balanced --strength 0.5")]
+  fcdd phantom --output cohort --subjects 40 --seed 1 --format bids --cohort balanced --size small --strength 0.5..1")]
 pub struct Args {
     /// New or empty folder for the subjects.
     #[arg(long, value_name = "DIR")]
@@ -34,18 +34,31 @@ pub struct Args {
     /// Whether scanner, protocol and age go with the label.
     #[arg(long, value_enum, default_value_t = Design::Balanced)]
     cohort: Design,
-    /// Strength of the lesions, 0 (no signal at all) to 1.
-    #[arg(long, value_name = "0..1", default_value_t = 1.0, value_parser = share::<f32>)]
-    strength: f32,
+    /// Strength of the lesions, 0 (no signal at all) to 1; `0.5..1` draws each patient's between the two.
+    #[arg(long, value_name = "S|LOW..HIGH", default_value = "1", value_parser = strength)]
+    strength: Strength,
     /// Share of controls, 0 to 1.
     #[arg(long, value_name = "FRACTION", default_value_t = 0.5, value_parser = share::<f64>)]
     controls: f64,
-    /// Spacing as scanned (0.8 and 1 mm), or 1.5 mm.
+    /// Spacing as scanned (0.8 and 1 mm), or 1.5 mm: for training at 2 mm, in a small part of the time.
     #[arg(long, value_enum, default_value_t = Size::Full)]
     size: Size,
     /// Print what was made as JSON.
     #[arg(long)]
     json: bool,
+}
+
+/// Least and greatest strength of a cohort's lesions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Strength([f32; 2]);
+
+/// `0.7`, or `0.5..1`.
+fn strength(text: &str) -> Result<Strength, String> {
+    let (low, high) = text.split_once("..").unwrap_or((text, text));
+    match (share::<f32>(low), share::<f32>(high)) {
+        (Ok(low), Ok(high)) if low <= high => Ok(Strength([low, high])),
+        _ => Err("give a number from 0 to 1, or two as LOW..HIGH".to_owned()),
+    }
 }
 
 /// A number from 0 to 1.
@@ -62,7 +75,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         subjects: args.subjects as usize,
         seed: args.seed,
         controls: args.controls,
-        strength: args.strength,
+        strength: args.strength.0,
         design: args.cohort,
         size: args.size,
     };
@@ -95,5 +108,19 @@ fn print_line(summary: &SubjectSummary) {
             println!("{id}  fcd  {protocols}  lesion at LPS {x:.0} {y:.0} {z:.0} mm, radius {radius:.0} mm");
         }
         None => println!("{}  hc   {protocols}", summary.id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strength_is_one_number_or_a_range() {
+        assert_eq!(strength("0.7"), Ok(Strength([0.7, 0.7])));
+        assert_eq!(strength("0.5..1"), Ok(Strength([0.5, 1.0])));
+        for wrong in ["", "1.1", "-0.1", "1..0.5", "0.5..", "..1", "a..b", "NaN"] {
+            assert!(strength(wrong).is_err(), "{wrong}");
+        }
     }
 }

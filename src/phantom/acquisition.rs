@@ -110,6 +110,16 @@ pub enum Size {
     Small,
 }
 
+impl Size {
+    /// Distance of the anatomy's points that is fine enough for scans of this size, mm.
+    pub fn anatomy_step_mm(self) -> f32 {
+        match self {
+            Size::Full => 1.0,
+            Size::Small => 1.5,
+        }
+    }
+}
+
 /// One series to be acquired.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Protocol {

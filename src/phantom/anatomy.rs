@@ -1,6 +1,6 @@
-//! The anatomy of one subject: shares of every tissue on a 1 mm grid in the head's frame.
+//! The anatomy of one subject: shares of every tissue on a grid in the head's frame.
 //!
-//! The grid is computed once; every acquisition samples it through the head's pose, at whatever spacing
+//! The grid ([`Lattice`], 1 mm unless a coarse scan needs no more than 1.5 mm) is computed once; every acquisition samples it through the head's pose, at whatever spacing
 //! and obliquity. Each voxel depends on the seed and its place alone, so the result does not depend on
 //! the number of threads.
 
@@ -14,10 +14,44 @@ use super::lesion::Lesion;
 use super::shapes::{Place, inside, length, minus};
 use super::tissue::{Mixture, TISSUES, Tissue};
 
-/// Number of grid points along x, y, z, 1 mm apart.
-pub const EXTENT: [usize; 3] = [190, 242, 262];
+/// Room that a head takes along x, y and z, mm.
+const ROOM_MM: Place = [190.0, 242.0, 262.0];
 /// Place of the first grid point in the head's frame, mm. Below the last slice the neck goes on unchanged.
 pub const CORNER: Place = [-95.0, -128.0, -158.0];
+
+/// The grid of an anatomy.
+#[derive(Debug, Clone, Copy)]
+pub struct Lattice {
+    /// Distance of neighbouring points, mm.
+    pub step_mm: f32,
+    /// Number of points along x, y, z.
+    pub extent: [usize; 3],
+}
+
+impl Lattice {
+    /// The grid with this distance between points.
+    pub fn new(step_mm: f32) -> Lattice {
+        Lattice { step_mm, extent: ROOM_MM.map(|room| (room / step_mm).ceil() as usize) }
+    }
+
+    /// Number of points.
+    pub fn len(&self) -> usize {
+        self.extent.iter().product()
+    }
+
+    /// Position in memory of a point: x fastest, then y, then z.
+    #[inline]
+    fn index(&self, ix: usize, iy: usize, iz: usize) -> usize {
+        (iz * self.extent[1] + iy) * self.extent[0] + ix
+    }
+
+    /// The place of a point in the head's frame.
+    #[inline]
+    fn place(&self, ix: usize, iy: usize, iz: usize) -> Place {
+        let [x, y, z] = [ix, iy, iz].map(|i| i as f32 * self.step_mm);
+        [CORNER[0] + x, CORNER[1] + y, CORNER[2] + z]
+    }
+}
 
 /// A ball to be drawn, in the head's frame.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +64,8 @@ pub struct Ball {
 
 /// Tissue shares of one head, and where its lesion is.
 pub struct Anatomy {
+    /// The grid of `shares` and `truth`.
+    pub lattice: Lattice,
     /// Shares in 255ths, x fastest, then y, then z.
     pub shares: Vec<[u8; TISSUES]>,
     /// The lesion's extent in 255ths on the same grid: ground truth, whatever the strength.
@@ -40,29 +76,30 @@ pub struct Anatomy {
 
 /// Hull distance and folding noise, which every later step needs at neighbouring places too.
 struct Ground {
+    lattice: Lattice,
     hull: Vec<f32>,
     noise: Vec<f32>,
 }
 
 impl Anatomy {
-    /// Grows the head of a seed. `amplitude` is the lesion's strength, 0 for a control.
-    pub fn grow(seed: u64, amplitude: f32, left_capsule: bool, marker: Option<Ball>) -> Anatomy {
+    /// Grows the head of a seed on a lattice. `amplitude` is the lesion's strength, 0 for a control.
+    pub fn grow(seed: u64, lattice: Lattice, amplitude: f32, left_capsule: bool, marker: Option<Ball>) -> Anatomy {
         let brain = Brain::new(seed);
         let folding = Folding::new(seed);
         let head = Head::new(seed, left_capsule);
         let findings = Findings::new(seed);
-        let ground = Ground::new(&brain, &folding);
+        let ground = Ground::new(lattice, &brain, &folding);
         let bottoms = ground.sulcal_bottoms(&brain, &folding);
         let lesion = Lesion::new(seed, amplitude, &bottoms, &brain);
-        let plane = EXTENT[0] * EXTENT[1];
-        let mut shares = vec![[0u8; TISSUES]; plane * EXTENT[2]];
-        let mut truth = vec![0u8; plane * EXTENT[2]];
-        shares.par_chunks_mut(EXTENT[0]).zip(truth.par_chunks_mut(EXTENT[0])).enumerate().for_each(
+        let [columns, rows, _] = lattice.extent;
+        let mut shares = vec![[0u8; TISSUES]; lattice.len()];
+        let mut truth = vec![0u8; lattice.len()];
+        shares.par_chunks_mut(columns).zip(truth.par_chunks_mut(columns)).enumerate().for_each(
             |(row, (shares, truth))| {
-                let (iy, iz) = (row % EXTENT[1], row / EXTENT[1]);
+                let (iy, iz) = (row % rows, row / rows);
                 for (ix, (share, truth)) in shares.iter_mut().zip(truth).enumerate() {
-                    let at = (iz * EXTENT[1] + iy) * EXTENT[0] + ix;
-                    let place = place_of(ix, iy, iz);
+                    let at = lattice.index(ix, iy, iz);
+                    let place = lattice.place(ix, iy, iz);
                     let p = brain.normalised(place);
                     let hull = ground.hull[at];
                     let mut mixture = Mixture::default();
@@ -88,7 +125,7 @@ impl Anatomy {
                 }
             },
         );
-        Anatomy { shares, truth, lesion }
+        Anatomy { lattice, shares, truth, lesion }
     }
 }
 
@@ -116,39 +153,32 @@ fn cerebrum(brain: &Brain, folding: &Folding, lesion: &Lesion, place: Place, p: 
     (mixture, in_tissue * (extent * if beneath < 5.0 { 1.0 } else { 0.4 }).max(cone))
 }
 
-/// The place of a grid point in the head's frame.
-#[inline]
-fn place_of(ix: usize, iy: usize, iz: usize) -> Place {
-    [CORNER[0] + ix as f32, CORNER[1] + iy as f32, CORNER[2] + iz as f32]
-}
-
 impl Ground {
-    fn new(brain: &Brain, folding: &Folding) -> Ground {
-        let plane = EXTENT[0] * EXTENT[1];
-        let mut hull = vec![0f32; plane * EXTENT[2]];
-        let mut noise = vec![0f32; plane * EXTENT[2]];
-        hull.par_chunks_mut(EXTENT[0]).zip(noise.par_chunks_mut(EXTENT[0])).enumerate().for_each(
-            |(row, (hull, noise))| {
-                let (iy, iz) = (row % EXTENT[1], row / EXTENT[1]);
-                for (ix, (hull, noise)) in hull.iter_mut().zip(noise).enumerate() {
-                    let p = brain.normalised(place_of(ix, iy, iz));
-                    *hull = brain.hull(p);
-                    if *hull < 3.0 {
-                        *noise = folding.noise(brain, p);
-                    }
+    fn new(lattice: Lattice, brain: &Brain, folding: &Folding) -> Ground {
+        let [columns, rows, _] = lattice.extent;
+        let mut hull = vec![0f32; lattice.len()];
+        let mut noise = vec![0f32; lattice.len()];
+        hull.par_chunks_mut(columns).zip(noise.par_chunks_mut(columns)).enumerate().for_each(|(row, (hull, noise))| {
+            let (iy, iz) = (row % rows, row / rows);
+            for (ix, (hull, noise)) in hull.iter_mut().zip(noise).enumerate() {
+                let p = brain.normalised(lattice.place(ix, iy, iz));
+                *hull = brain.hull(p);
+                if *hull < 3.0 {
+                    *noise = folding.noise(brain, p);
                 }
-            },
-        );
-        Ground { hull, noise }
+            }
+        });
+        Ground { lattice, hull, noise }
     }
 
     /// Slope of the folding noise, per mm, by central differences.
     fn slope(&self, ix: usize, iy: usize, iz: usize) -> f32 {
-        let steps = [1, EXTENT[0], EXTENT[0] * EXTENT[1]];
-        let at = iz * steps[2] + iy * steps[1] + ix;
+        let [columns, rows, _] = self.lattice.extent;
+        let steps = [1, columns, columns * rows];
+        let at = self.lattice.index(ix, iy, iz);
         let squares = steps.map(|step| {
             let (before, after) = (at.saturating_sub(step), (at + step).min(self.noise.len() - 1));
-            let difference = 0.5 * (self.noise[after] - self.noise[before]);
+            let difference = 0.5 * (self.noise[after] - self.noise[before]) / self.lattice.step_mm;
             difference * difference
         });
         (squares[0] + squares[1] + squares[2]).sqrt()
@@ -156,15 +186,18 @@ impl Ground {
 
     /// Places at the bottom of deep sulci, away from the midline and the base: where a dysplasia may sit.
     fn sulcal_bottoms(&self, brain: &Brain, folding: &Folding) -> Vec<Place> {
-        (0..EXTENT[2])
+        let [columns, rows, slices] = self.lattice.extent;
+        // About every 2 mm.
+        let stride = (2.0 / self.lattice.step_mm).round().max(1.0) as usize;
+        (0..slices)
             .into_par_iter()
-            .step_by(2)
+            .step_by(stride)
             .map(|iz| {
                 let mut found = Vec::new();
-                for iy in (0..EXTENT[1]).step_by(2) {
-                    for ix in (0..EXTENT[0]).step_by(2) {
-                        let at = (iz * EXTENT[1] + iy) * EXTENT[0] + ix;
-                        let place = place_of(ix, iy, iz);
+                for iy in (0..rows).step_by(stride) {
+                    for ix in (0..columns).step_by(stride) {
+                        let at = self.lattice.index(ix, iy, iz);
+                        let place = self.lattice.place(ix, iy, iz);
                         let depth = -self.hull[at];
                         if depth < 8.0 || place[0].abs() < 16.0 || place[2] < -28.0 {
                             continue;

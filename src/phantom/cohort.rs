@@ -10,13 +10,17 @@ use std::path::{Path, PathBuf};
 
 use rand::Rng;
 use rand::seq::SliceRandom;
+use rayon::prelude::*;
 
 use super::acquisition::{Protocol, Scanner, Size};
 use super::bids::{self, BidsError};
 use super::dicom::{WriteStudyError, write_study};
-use super::noise::stream;
+use super::noise::{between, stream};
 use super::{LesionTruth, PhantomError, Subject, SubjectOptions};
 pub use crate::study::Group;
+
+/// Subjects that are computed side by side.
+const SUBJECTS_AT_A_TIME: usize = 4;
 
 /// Whether the label can be read off the scanner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
@@ -46,8 +50,8 @@ pub struct CohortOptions {
     pub seed: u64,
     /// Share of controls, 0 to 1.
     pub controls: f64,
-    /// Strength of every lesion, 0 to 1.
-    pub strength: f32,
+    /// Least and greatest strength of the lesions, 0 to 1: each patient's is drawn between the two.
+    pub strength: [f32; 2],
     /// Whether the label can be read off the scanner.
     pub design: Design,
     /// How large the volumes are.
@@ -63,6 +67,8 @@ pub struct Member {
     pub seed: u64,
     /// Patient or control.
     pub group: Group,
+    /// Strength of its lesion's signal; without effect in a control.
+    pub strength: f32,
     /// `M` or `F`.
     pub sex: char,
     /// Age at the scan in bins of five years: 1 is 1-5 years, 13 is 61-65.
@@ -147,10 +153,14 @@ pub fn plan(options: &CohortOptions) -> Vec<Member> {
         };
         let age_bin = random.random_range(youngest..=13);
         let onset_bin = random.random_range(1..=age_bin);
+        let [weakest, strongest] = options.strength;
+        // A stream of its own: the same seed gives the same heads at every strength.
+        let strength = between(&mut stream(options.seed, &format!("cohort/strength {index}")), weakest, strongest);
         members.push(Member {
             id: format!("sub-{:05}", index + 1),
             seed: stream(options.seed, &format!("cohort/subject {index}")).random(),
             group,
+            strength,
             sex: if random.random::<bool>() { 'M' } else { 'F' },
             age_bin,
             onset_bin: (group == Group::Fcd).then_some(onset_bin),
@@ -194,41 +204,57 @@ pub fn write(
     if format == Format::Bids {
         bids::write_descriptions(folder)?;
     }
+    // A few subjects at a time: what one does alone (compressing its files) runs beside the other's scans. More
+    // would only take more memory, as each is computed by all threads anyway.
     let mut summaries = Vec::with_capacity(members.len());
-    for member in &members {
-        let subject = Subject::new(&SubjectOptions {
-            seed: member.seed,
-            lesion: member.group == Group::Fcd,
-            strength: options.strength,
-            ..SubjectOptions::default()
-        })?;
-        let subject_folder = folder.join(&member.id);
-        let study_uid = match format {
-            Format::Dicom => Some(write_study(&subject, &member.protocols, &subject_folder)?.study_uid.to_string()),
-            Format::Bids => {
-                bids::write_subject(&subject, &member.id, &member.protocols, folder)?;
-                None
-            }
-        };
-        let summary = SubjectSummary {
-            id: member.id.clone(),
-            group: member.group,
-            seed: member.seed,
-            strength: if member.group == Group::Fcd { options.strength } else { 0.0 },
-            lesion: subject.lesion(),
-            protocols: member.protocols.each_ref().map(|protocol| protocol.label.clone()),
-            scanners: member.protocols.each_ref().map(|protocol| protocol.scanner.serial()),
-            study_uid,
-            folder: subject_folder,
-        };
-        made(&summary);
-        summaries.push(summary);
+    for together in members.chunks(SUBJECTS_AT_A_TIME) {
+        let written: Vec<_> = together.par_iter().map(|member| write_member(options, member, format, folder)).collect();
+        for summary in written {
+            let summary = summary?;
+            made(&summary);
+            summaries.push(summary);
+        }
     }
     match format {
         Format::Bids => bids::write_participants(folder, &members, &summaries)?,
         Format::Dicom => write_truth(folder, &summaries)?,
     }
     Ok(summaries)
+}
+
+/// Grows and scans one member and writes its files.
+fn write_member(
+    options: &CohortOptions,
+    member: &Member,
+    format: Format,
+    folder: &Path,
+) -> Result<SubjectSummary, CohortError> {
+    let subject = Subject::new(&SubjectOptions {
+        seed: member.seed,
+        lesion: member.group == Group::Fcd,
+        strength: member.strength,
+        anatomy_step_mm: options.size.anatomy_step_mm(),
+        ..SubjectOptions::default()
+    })?;
+    let subject_folder = folder.join(&member.id);
+    let study_uid = match format {
+        Format::Dicom => Some(write_study(&subject, &member.protocols, &subject_folder)?.study_uid.to_string()),
+        Format::Bids => {
+            bids::write_subject(&subject, &member.id, &member.protocols, folder)?;
+            None
+        }
+    };
+    Ok(SubjectSummary {
+        id: member.id.clone(),
+        group: member.group,
+        seed: member.seed,
+        strength: if member.group == Group::Fcd { member.strength } else { 0.0 },
+        lesion: subject.lesion(),
+        protocols: member.protocols.each_ref().map(|protocol| protocol.label.clone()),
+        scanners: member.protocols.each_ref().map(|protocol| protocol.scanner.serial()),
+        study_uid,
+        folder: subject_folder,
+    })
 }
 
 /// What was made, beside the studies: a DICOM study does not say where its lesion is.
@@ -243,7 +269,7 @@ mod tests {
     use super::*;
 
     fn options(design: Design) -> CohortOptions {
-        CohortOptions { subjects: 170, seed: 4, controls: 0.5, strength: 1.0, design, size: Size::Small }
+        CohortOptions { subjects: 170, seed: 4, controls: 0.5, strength: [1.0; 2], design, size: Size::Small }
     }
 
     fn from_older_scanner(members: &[Member], group: Group) -> usize {

@@ -36,7 +36,7 @@ pub use acquisition::{Plane, Protocol, Scanner, Size};
 pub use scan::Imperfections;
 pub use signal::{Pulses, Timing};
 
-use anatomy::{Anatomy, Ball};
+use anatomy::{Anatomy, Ball, Lattice};
 use pose::Pose;
 
 use crate::volume::{Grid, Volume};
@@ -64,11 +64,14 @@ pub struct SubjectOptions {
     pub marker: Option<Marker>,
     /// Tapes an oil capsule to the left temple, as radiographers do to tell left from right.
     pub left_capsule: bool,
+    /// Distance of the points at which the anatomy is computed, mm: 1 is enough for every scan, 1.5 for scans at
+    /// 1.5 mm and takes a third of the time. Fine detail, and which sulcus carries the lesion, depend on it.
+    pub anatomy_step_mm: f32,
 }
 
 impl Default for SubjectOptions {
     fn default() -> Self {
-        SubjectOptions { seed: 1, lesion: true, strength: 1.0, marker: None, left_capsule: false }
+        SubjectOptions { seed: 1, lesion: true, strength: 1.0, marker: None, left_capsule: false, anatomy_step_mm: 1.0 }
     }
 }
 
@@ -78,6 +81,9 @@ pub enum PhantomError {
     /// The lesion's strength is not between 0 and 1.
     #[error("a lesion's strength must be between 0 and 1, not {0}")]
     Strength(f32),
+    /// The anatomy's grid is absurd.
+    #[error("an anatomy's points must be between 0.8 and 3 mm apart, not {0} mm")]
+    AnatomyStep(f32),
     /// The marker's place or radius is not a number or absurd.
     #[error("the marker at {0:?} with radius {1} mm is not a ball within 200 mm of the centre")]
     Marker([f64; 3], f64),
@@ -128,6 +134,9 @@ impl Subject {
         if !(0.0..=1.0).contains(&options.strength) {
             return Err(PhantomError::Strength(options.strength));
         }
+        if !(0.8..=3.0).contains(&options.anatomy_step_mm) {
+            return Err(PhantomError::AnatomyStep(options.anatomy_step_mm));
+        }
         let pose = Pose::new(options.seed);
         let marker = match options.marker {
             Some(Marker { centre_lps_mm, radius_mm }) => {
@@ -141,7 +150,8 @@ impl Subject {
             None => None,
         };
         let amplitude = if options.lesion { options.strength } else { 0.0 };
-        let anatomy = Anatomy::grow(options.seed, amplitude, options.left_capsule, marker);
+        let lattice = Lattice::new(options.anatomy_step_mm);
+        let anatomy = Anatomy::grow(options.seed, lattice, amplitude, options.left_capsule, marker);
         Ok(Subject { options: options.clone(), anatomy, pose })
     }
 

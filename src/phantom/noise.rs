@@ -54,9 +54,9 @@ impl GradientNoise {
         let x = place[0] * scale + self.offset[0];
         let y = place[1] * scale + self.offset[1];
         let z = place[2] * scale + self.offset[2];
-        let (xf, yf, zf) = (x.floor(), y.floor(), z.floor());
-        let (x, y, z) = (x - xf, y - yf, z - zf);
-        let (xi, yi, zi) = ((xf as i32 & 255) as usize, (yf as i32 & 255) as usize, (zf as i32 & 255) as usize);
+        let (xi, yi, zi) = (whole(x), whole(y), whole(z));
+        let (x, y, z) = (x - xi as f32, y - yi as f32, z - zi as f32);
+        let (xi, yi, zi) = ((xi & 255) as usize, (yi & 255) as usize, (zi & 255) as usize);
         let p = &self.permutation;
         let column = |dx: usize, dy: usize| p[(p[xi + dx] as usize + yi + dy) & 511] as usize;
         let corner = |dx: usize, dy: usize, dz: usize, c: usize| {
@@ -76,6 +76,13 @@ impl GradientNoise {
         );
         mix(near, far, w)
     }
+}
+
+/// The largest whole number that is not above `t`. Without SSE 4.1, `f32::floor` is a call into libm.
+#[inline]
+pub fn whole(t: f32) -> i32 {
+    let towards_zero = t as i32;
+    towards_zero - i32::from((towards_zero as f32) > t)
 }
 
 #[inline]

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::acquisition::Protocol;
-use super::anatomy::{Anatomy, CORNER, EXTENT};
+use super::anatomy::{Anatomy, CORNER, Lattice};
 use super::noise::{between, stream};
 use super::pose::Pose;
 use super::tissue::{TISSUES, Tissue};
@@ -65,7 +65,7 @@ pub fn scan(seed: u64, anatomy: &Anatomy, pose: &Pose, protocol: &Protocol) -> (
     let field = signal_field(seed, anatomy, pose, protocol, &grid);
     let shading = Shading::new(seed, protocol, imperfections.shading_share);
     let mut data = vec![0f32; grid.len()];
-    sample(&field, pose, &grid, &mut data, |value, lps_mm| value * shading.at(lps_mm));
+    sample(&field, anatomy.lattice, pose, &grid, &mut data, |value, lps_mm| value * shading.at(lps_mm));
     if imperfections.ghost_share > 0.0 {
         let distance = (f64::from(imperfections.ghost_mm) / protocol.spacing_mm[1]).round() as usize;
         ghost(&mut data, grid.shape, distance, imperfections.ghost_share);
@@ -79,7 +79,7 @@ pub fn scan(seed: u64, anatomy: &Anatomy, pose: &Pose, protocol: &Protocol) -> (
 pub fn truth(anatomy: &Anatomy, pose: &Pose, grid: &Grid) -> Volume {
     let field: Vec<f32> = anatomy.truth.par_iter().map(|&share| f32::from(share) / 255.0).collect();
     let mut data = vec![0f32; grid.len()];
-    sample(&field, pose, grid, &mut data, |value, _| if value > 0.5 { 1.0 } else { 0.0 });
+    sample(&field, anatomy.lattice, pose, grid, &mut data, |value, _| if value > 0.5 { 1.0 } else { 0.0 });
     let data = Array3::from_shape_vec(grid.shape, data).unwrap_or_else(|_| Array3::zeros(grid.shape));
     Volume { data, affine: grid.affine }
 }
@@ -121,20 +121,20 @@ fn signal_field(seed: u64, anatomy: &Anatomy, pose: &Pose, protocol: &Protocol, 
     }
     let mut spare = vec![0f32; field.len()];
     for (axis, square) in squares.into_iter().enumerate() {
-        blur(&field, &mut spare, axis, square.sqrt() as f32);
+        blur(&field, &mut spare, anatomy.lattice.extent, axis, square.sqrt() as f32 / anatomy.lattice.step_mm);
         std::mem::swap(&mut field, &mut spare);
     }
     field
 }
 
-/// Gaussian blur of the anatomy's grid along one axis; `sigma` in grid points (mm).
-fn blur(from: &[f32], into: &mut [f32], axis: usize, sigma: f32) {
+/// Gaussian blur of the anatomy's grid along one axis; `sigma` in grid points.
+fn blur(from: &[f32], into: &mut [f32], extent: [usize; 3], axis: usize, sigma: f32) {
     let reach = (2.5 * sigma).ceil().max(1.0) as usize;
     let mut weights: Vec<f32> =
         (0..=2 * reach).map(|i| (-0.5 * ((i as f32 - reach as f32) / sigma).powi(2)).exp()).collect();
     let sum: f32 = weights.iter().sum();
     weights.iter_mut().for_each(|weight| *weight /= sum);
-    let [nx, ny, nz] = EXTENT;
+    let [nx, ny, nz] = extent;
     into.par_chunks_mut(nx).enumerate().for_each(|(row, into)| {
         let (iy, iz) = (row % ny, row / ny);
         into.fill(0.0);
@@ -162,38 +162,48 @@ fn blur(from: &[f32], into: &mut [f32], axis: usize, sigma: f32) {
 
 /// Trilinear samples of a field on the anatomy's grid at every voxel of `grid`, each passed through
 /// `finish` with its LPS position.
-fn sample(field: &[f32], pose: &Pose, grid: &Grid, data: &mut [f32], finish: impl Fn(f32, [f32; 3]) -> f32 + Sync) {
+fn sample(
+    field: &[f32],
+    lattice: Lattice,
+    pose: &Pose,
+    grid: &Grid,
+    data: &mut [f32],
+    finish: impl Fn(f32, [f32; 3]) -> f32 + Sync,
+) {
     let [_, rows, columns] = grid.shape;
     let origin = pose.to_head([0.0; 3]);
     let step_lps = grid.affine.axis_mm(2);
     let tip = pose.to_head(step_lps);
-    let step: [f32; 3] = std::array::from_fn(|i| (tip[i] - origin[i]) as f32);
+    let step: [f32; 3] = std::array::from_fn(|i| (tip[i] - origin[i]) as f32 / lattice.step_mm);
     let step_lps = step_lps.map(|v| v as f32);
     data.par_chunks_mut(columns).enumerate().for_each(|(line, data)| {
         let start_lps = grid.affine.apply([(line / rows) as f64, (line % rows) as f64, 0.0]);
         let start = pose.to_head(start_lps);
-        let start: [f32; 3] = std::array::from_fn(|i| start[i] as f32 - CORNER[i]);
+        let start: [f32; 3] = std::array::from_fn(|i| (start[i] as f32 - CORNER[i]) / lattice.step_mm);
         let start_lps = start_lps.map(|v| v as f32);
         for (column, value) in data.iter_mut().enumerate() {
             let c = column as f32;
             let at = [start[0] + c * step[0], start[1] + c * step[1], start[2] + c * step[2]];
             let lps = [start_lps[0] + c * step_lps[0], start_lps[1] + c * step_lps[1], start_lps[2] + c * step_lps[2]];
-            *value = finish(trilinear(field, at), lps);
+            *value = finish(trilinear(field, lattice.extent, at), lps);
         }
     });
 }
 
 /// The field between its grid points; 0 outside, except that the neck goes on below the lowest slice.
 #[inline]
-fn trilinear(field: &[f32], at: [f32; 3]) -> f32 {
-    let [nx, ny, nz] = EXTENT;
+fn trilinear(field: &[f32], [nx, ny, nz]: [usize; 3], at: [f32; 3]) -> f32 {
     let z = at[2].max(0.0);
-    let (x0, y0, z0) = (at[0].floor(), at[1].floor(), z.floor());
-    if x0 < 0.0 || y0 < 0.0 || x0 >= (nx - 1) as f32 || y0 >= (ny - 1) as f32 || z0 >= (nz - 1) as f32 {
+    if !(at[0] >= 0.0 && at[1] >= 0.0) {
         return 0.0;
     }
-    let (u, v, w) = (at[0] - x0, at[1] - y0, z - z0);
-    let corner = ((z0 as usize * ny) + y0 as usize) * nx + x0 as usize;
+    // No `floor`: without SSE 4.1 it is a call into libm.
+    let (x0, y0, z0) = (at[0] as usize, at[1] as usize, z as usize);
+    if x0 + 1 >= nx || y0 + 1 >= ny || z0 + 1 >= nz {
+        return 0.0;
+    }
+    let (u, v, w) = (at[0] - x0 as f32, at[1] - y0 as f32, z - z0 as f32);
+    let corner = (z0 * ny + y0) * nx + x0;
     let along_x = |i: usize| field[i] + (field[i + 1] - field[i]) * u;
     let near = along_x(corner) * (1.0 - v) + along_x(corner + nx) * v;
     let above = corner + nx * ny;
