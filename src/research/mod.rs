@@ -11,6 +11,7 @@
 
 pub mod augment;
 pub mod batches;
+pub mod evaluate;
 pub mod heat_score;
 pub mod plan;
 pub mod run_folder;
