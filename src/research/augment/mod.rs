@@ -5,6 +5,7 @@
 //! changes the background. What a sample draws depends on seed, fold, epoch and subject alone, never on
 //! threads or order.
 
+mod axis_map;
 pub mod flip;
 pub mod intensity;
 pub mod protocol;
@@ -81,8 +82,7 @@ impl DrawKey<'_> {
 #[derive(Debug, Default)]
 pub struct Scratch {
     head: Vec<bool>,
-    lines: Vec<f32>,
-    changed: Vec<f32>,
+    lines: axis_map::Lines,
     bias: [Vec<f32>; 3],
 }
 
@@ -122,7 +122,7 @@ impl Augmentation {
     }
 
     /// Writes the augmented sample to `out`. Both slices hold `[D, H, W]` values in C order; `background` is
-    /// the value outside the head. Allocates only while `scratch` grows to its size.
+    /// the value outside the head. Volume-sized buffers are allocated only while `scratch` grows to its size.
     ///
     /// # Panics
     /// When a slice has another length than the shape.
@@ -160,11 +160,24 @@ fn uniform(random: &mut ChaCha20Rng, low: f64, high: f64) -> f64 {
 
 /// Lowest and highest value of the head; zeros without one.
 fn range(values: &[f32], head: &[bool]) -> (f32, f32) {
-    let (low, high) = values
-        .iter()
-        .zip(head)
-        .filter(|(_, inside)| **inside)
-        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), (v, _)| (low.min(*v), high.max(*v)));
+    // As many running extremes as fit in registers: one alone would wait for itself at each voxel.
+    const LANES: usize = 16;
+    let (mut lows, mut highs) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    let mut look = |values: &[f32; LANES], head: &[bool; LANES]| {
+        for k in 0..LANES {
+            let (low, high) = if head[k] { (values[k], values[k]) } else { (f32::INFINITY, f32::NEG_INFINITY) };
+            lows[k] = if low < lows[k] { low } else { lows[k] };
+            highs[k] = if high > highs[k] { high } else { highs[k] };
+        }
+    };
+    let ((blocks, rest), (inside, rest_inside)) = (values.as_chunks(), head.as_chunks());
+    blocks.iter().zip(inside).for_each(|(values, head)| look(values, head));
+    let (mut last, mut last_inside) = ([0.0; LANES], [false; LANES]);
+    last[..rest.len()].copy_from_slice(rest);
+    last_inside[..rest.len()].copy_from_slice(rest_inside);
+    look(&last, &last_inside);
+    let low = lows.into_iter().fold(f32::INFINITY, f32::min);
+    let high = highs.into_iter().fold(f32::NEG_INFINITY, f32::max);
     if low <= high { (low, high) } else { (0.0, 0.0) }
 }
 
@@ -238,6 +251,15 @@ mod tests {
         let key = DrawKey { seed: 0, fold: 0, epoch: 0, subject: "empty" };
         widest.apply(key, SHAPE, BACKGROUND, &flat, &mut out, &mut Scratch::default());
         assert_eq!(out, flat);
+    }
+
+    #[test]
+    fn the_range_is_the_heads_alone() {
+        let values: Vec<f32> = (0..37).map(|i| 40.0 - i as f32).collect();
+        let mut head = vec![true; 37];
+        (head[0], head[36]) = (false, false);
+        assert_eq!(range(&values, &head), (5.0, 39.0));
+        assert_eq!(range(&values, &[false; 37]), (0.0, 0.0));
     }
 
     #[test]

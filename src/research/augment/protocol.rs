@@ -4,8 +4,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::RngCore;
 use serde::{Deserialize, Serialize};
 
+use super::axis_map::AxisMap;
 use super::{Scratch, range, uniform};
-use crate::volume::resample::half_kernel;
 
 /// Ranges of the protocol variation; each sample draws uniformly within them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -38,17 +38,15 @@ impl Protocol {
         scratch: &mut Scratch,
         random: &mut ChaCha20Rng,
     ) {
-        for axis in 0..3 {
-            let sigma = uniform(random, 0.0, self.blur_sigma_voxels);
-            if sigma >= 0.1 {
-                let kernel = half_kernel(sigma);
-                along(shape, axis, values, scratch, |line, out| smooth(&kernel, line, out));
-            }
-        }
-        let axis = (random.next_u64() % 3) as usize;
+        let sigmas = [(); 3].map(|()| uniform(random, 0.0, self.blur_sigma_voxels));
+        let thick_axis = (random.next_u64() % 3) as usize;
         let thickness = uniform(random, 1.0, self.thickness_voxels.max(1.0));
-        if thickness > 1.05 {
-            along(shape, axis, values, scratch, |line, out| thicken(thickness, line, out));
+        // What happens along one axis does not touch the others, so blur and thickness share a pass.
+        for (axis, sigma) in sigmas.into_iter().enumerate() {
+            let thickness = if axis == thick_axis { thickness } else { 1.0 };
+            if let Some(map) = AxisMap::new(shape[axis], sigma, thickness) {
+                map.apply(shape, axis, background, values, &mut scratch.lines);
+            }
         }
         // exp of a linear and a quadratic term per axis is a product of three tables: no exp per voxel.
         for (axis, table) in scratch.bias.iter_mut().enumerate() {
@@ -74,98 +72,30 @@ impl Protocol {
     }
 }
 
-/// Lines gathered together, so that a line across slices is not read one cache line per voxel.
-const LINES: usize = 16;
-
-/// Applies `change` to every line along an axis, through the worker's scratch.
-fn along(
-    shape: [usize; 3],
-    axis: usize,
-    values: &mut [f32],
-    scratch: &mut Scratch,
-    mut change: impl FnMut(&[f32], &mut [f32]),
-) {
-    let len = shape[axis];
-    let inner: usize = shape[axis + 1..].iter().product();
-    scratch.lines.resize(len * LINES, 0.0);
-    scratch.changed.resize(len, 0.0);
-    for block in values.chunks_exact_mut(len * inner) {
-        for first in (0..inner).step_by(LINES) {
-            let lines = LINES.min(inner - first);
-            for (i, plane) in block.chunks_exact(inner).enumerate() {
-                for (l, value) in plane[first..first + lines].iter().enumerate() {
-                    scratch.lines[l * len + i] = *value;
-                }
-            }
-            for l in 0..lines {
-                let line = &mut scratch.lines[l * len..(l + 1) * len];
-                change(line, &mut scratch.changed);
-                line.copy_from_slice(&scratch.changed);
-            }
-            for (i, plane) in block.chunks_exact_mut(inner).enumerate() {
-                for (l, value) in plane[first..first + lines].iter_mut().enumerate() {
-                    *value = scratch.lines[l * len + i];
-                }
-            }
-        }
-    }
-}
-
-/// Convolution with a symmetric kernel (centre first), the edge value held.
-fn smooth(half: &[f32], line: &[f32], out: &mut [f32]) {
-    let last = line.len() - 1;
-    for (i, value) in out.iter_mut().enumerate() {
-        *value = half[0] * line[i];
-        for (offset, weight) in half.iter().enumerate().skip(1) {
-            *value += weight * (line[i.saturating_sub(offset)] + line[(i + offset).min(last)]);
-        }
-    }
-}
-
-/// Each slice of `thickness` voxels becomes its mean, and the slices are joined by linear interpolation.
-fn thicken(thickness: f64, line: &[f32], out: &mut [f32]) {
-    let slices = ((line.len() as f64 / thickness).ceil() as usize).max(1);
-    let mean = |slice: usize| {
-        let first = ((slice as f64 * thickness) as usize).min(line.len() - 1);
-        let end = (((slice + 1) as f64 * thickness) as usize).clamp(first + 1, line.len());
-        line[first..end].iter().sum::<f32>() / (end - first) as f32
-    };
-    for (i, value) in out.iter_mut().enumerate() {
-        let position = ((i as f64 + 0.5) / thickness - 0.5).clamp(0.0, slices as f64 - 1.0);
-        let low = position as usize;
-        let (a, b) = (mean(low), mean((low + 1).min(slices - 1)));
-        *value = a + (b - a) * (position - low as f64) as f32;
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use rand_chacha::rand_core::SeedableRng;
+
     use super::*;
 
+    /// The logarithm of the field has no mixed terms: it is a sum over the axes, within the amount asked for.
     #[test]
-    fn thick_slices_keep_a_constant_and_flatten_a_point() {
-        let mut out = vec![0.0; 12];
-        thicken(3.0, &[2.0; 12], &mut out);
-        assert!(out.iter().all(|v| (v - 2.0).abs() < 1e-6));
-        let mut line = [0.0; 12];
-        line[4] = 3.0;
-        thicken(3.0, &line, &mut out);
-        // Voxel 4 is the middle of the second slice, whose mean is one.
-        assert!((out[4] - 1.0).abs() < 1e-6 && out[0] == 0.0 && (out[3] - 2.0 / 3.0).abs() < 1e-6, "{out:?}");
-    }
-
-    #[test]
-    fn smoothing_works_along_each_axis_alone() {
-        let shape = [5, 6, 20];
-        let kernel = half_kernel(0.8);
-        for axis in 0..3 {
-            let mut values = vec![0.0; 600];
-            values[(2 * 6 + 3) * 20 + 10] = 1.0;
-            along(shape, axis, &mut values, &mut Scratch::default(), |line, out| smooth(&kernel, line, out));
-            let step = [120, 20, 1][axis];
-            let centre = (2 * 6 + 3) * 20 + 10;
-            assert_eq!([values[centre], values[centre + step]], [kernel[0], kernel[1]]);
-            assert!((values.iter().sum::<f32>() - 1.0).abs() < 0.01);
+    fn the_bias_field_is_smooth_and_within_its_amount() {
+        let shape = [9, 8, 7];
+        let bias = Protocol { blur_sigma_voxels: 0.0, thickness_voxels: 1.0, log_bias: 0.5 };
+        // Zero is the head's lowest value, so each other voxel's value is the gain there.
+        let mut values = vec![1f32; 9 * 8 * 7];
+        values[0] = 0.0;
+        let mut scratch = Scratch { head: vec![true; values.len()], ..Scratch::default() };
+        scratch.head[5] = false;
+        bias.apply(shape, -3.0, &mut values, &mut scratch, &mut ChaCha20Rng::seed_from_u64(3));
+        assert_eq!([values[0], values[5]], [0.0, -3.0]);
+        let log = |d: usize, h: usize, w: usize| f64::from(values[(d * 8 + h) * 7 + w]).ln();
+        for (d, h, w) in [(1, 1, 1), (8, 7, 6), (4, 2, 5)] {
+            let sum = log(d, 1, 1) + log(1, h, 1) + log(1, 1, w) - 2.0 * log(1, 1, 1);
+            assert!((log(d, h, w) - sum).abs() < 1e-5);
+            assert!(log(d, h, w).abs() <= 1.5);
         }
+        assert!((log(8, 1, 1) - log(1, 1, 1)).abs() > 1e-3);
     }
 }
