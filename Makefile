@@ -68,9 +68,15 @@ test: setup setup-test lint ## Set up, lint, run all tests
 test-viewer: setup setup-test setup-viewer ## Look at a study and its results in the OHIF viewer
 	$(CARGO) test --locked --test results_show_in_ohif -- --ignored --nocapture
 
+# A Python with the peers of the benchmarks; set it to use your own.
+BENCH_PYTHON := $(SETUP)/bench/bin/python
+export FCDD_BENCH_PYTHON ?= $(BENCH_PYTHON)
+
 .PHONY: bench
-bench: ## Measure the speed bars against their peers (FCDD_BENCH_PYTHON: a Python with SciPy)
-	$(CARGO) bench --locked --bench rotation
+bench: ## Measure the speed bars against their peers
+	@.ci/setup/tools.sh
+	@if [ "$(FCDD_BENCH_PYTHON)" = "$(BENCH_PYTHON)" ]; then .ci/setup/bench.sh $(SETUP)/bench; fi
+	$(CARGO) bench --locked --bench rotation --bench loading
 
 .PHONY: deny
 deny: ## Check licences, sources and advisories of the dependencies (needs cargo-deny)

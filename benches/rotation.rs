@@ -1,6 +1,7 @@
 //! Rotation of a 160×192×160 volume on one thread against SciPy, alternating, in one run.
 //!
-//! `FCDD_BENCH_PYTHON` names a Python with NumPy and SciPy; without it only our own time is printed.
+//! `FCDD_BENCH_PYTHON` names a Python with NumPy and SciPy (`make bench` makes one); without it only our own
+//! time is printed.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};

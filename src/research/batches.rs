@@ -157,6 +157,8 @@ struct State {
     claimed: usize,
     delivered: usize,
     done: BTreeMap<usize, Result<Batch, BatchError>>,
+    /// Nobody needs waking while the consumer is busy.
+    consumer_waits: bool,
     stop: bool,
 }
 
@@ -236,8 +238,10 @@ impl Iterator for Batches {
             if let Some(item) = state.done.remove(&self.delivered) {
                 break item;
             }
+            state.consumer_waits = true;
             state = self.shared.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
         };
+        state.consumer_waits = false;
         self.delivered += 1;
         state.delivered = self.delivered;
         if item.is_err() {
@@ -289,8 +293,11 @@ impl<S: VolumeSource> Work<S> {
                     .unwrap_or_else(|| "a panic without a message".to_owned());
                 Err(BatchError::Worker { batch: number, message })
             });
-            locked(&shared.state).done.insert(number, made);
-            shared.ready.notify_all();
+            let mut state = locked(&shared.state);
+            state.done.insert(number, made);
+            if state.consumer_waits {
+                shared.ready.notify_all();
+            }
         }
     }
 
@@ -357,7 +364,8 @@ mod tests {
 
     struct Ramps {
         volumes: Vec<Vec<f32>>,
-        pause: Duration,
+        /// While held, no volume is given.
+        gate: Arc<Mutex<()>>,
         broken: Option<usize>,
     }
 
@@ -366,7 +374,7 @@ mod tests {
             [6, 5, 4]
         }
         fn volume(&self, index: usize) -> &[f32] {
-            std::thread::sleep(self.pause);
+            drop(locked(&self.gate));
             assert_ne!(self.broken, Some(index), "volume {index} is broken");
             &self.volumes[index]
         }
@@ -374,7 +382,7 @@ mod tests {
 
     fn ramps(count: usize) -> Ramps {
         let volumes = (0..count).map(|n| (0..120).map(|i| (i * (n + 1)) as f32 % 17.0 - 8.0).collect()).collect();
-        Ramps { volumes, pause: Duration::ZERO, broken: None }
+        Ramps { volumes, gate: Arc::default(), broken: None }
     }
 
     fn options(workers: usize) -> BatchOptions {
@@ -439,12 +447,36 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_a_slow_source_is_counted() {
-        let pause = Duration::from_millis(5);
-        let mut batches = start(Ramps { pause, ..ramps(8) }, options(1));
-        let began = Instant::now();
-        assert_eq!(batches.by_ref().count(), 2);
-        assert!(batches.waited() >= 4 * pause && batches.waited() <= began.elapsed());
+    fn waiting_for_the_source_is_counted_and_being_busy_is_not() {
+        let source = ramps(8);
+        let gate = source.gate.clone();
+        let closed = locked(&gate);
+        let mut batches = start(source, options(1));
+        let shared = batches.shared.clone();
+        let consumer = std::thread::spawn(move || {
+            let began = Instant::now();
+            batches.next().unwrap().unwrap();
+            let waited = batches.waited();
+            assert!(waited <= began.elapsed());
+            // The second batch is ready before it is asked for.
+            while !locked(&batches.shared.state).done.contains_key(&1) {
+                std::thread::yield_now();
+            }
+            let (busy, asked) = (batches.waited(), Instant::now());
+            batches.next().unwrap().unwrap();
+            assert!(busy == waited && batches.waited() - waited <= asked.elapsed());
+            waited
+        });
+        while !locked(&shared.state).consumer_waits {
+            std::thread::yield_now();
+        }
+        let seen = Instant::now();
+        while seen.elapsed() < Duration::from_millis(2) {
+            std::thread::yield_now();
+        }
+        let kept_waiting = seen.elapsed();
+        drop(closed);
+        assert!(consumer.join().unwrap() >= kept_waiting);
     }
 
     #[test]

@@ -56,7 +56,7 @@ struct Curve {
 }
 
 impl Curve {
-    /// With an exponent down to 0.37 the line between two knots is off by less than 0.0002 of the range, but
+    /// With an exponent down to 0.37 the line between two knots is off by less than 0.002 of the range, but
     /// for its lowest thousandth.
     const STEPS: usize = 1024;
 
