@@ -17,6 +17,9 @@ ONNXRUNTIME_VERSION := 1.24.1
 export FCDD_ONNXRUNTIME ?= $(SETUP)/onnxruntime/onnxruntime/capi/libonnxruntime.so.$(ONNXRUNTIME_VERSION)
 export FCDD_PYTHON ?= $(SETUP)/venv/bin/python
 
+# What fcdd-trainer is built against: the torch folder of PyTorch 2.13.0; set it to use your own.
+export LIBTORCH ?= $(SETUP)/libtorch/torch
+
 # make install
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
@@ -35,10 +38,17 @@ $(SETUP)/onnxruntime/onnxruntime/capi/libonnxruntime.so.$(ONNXRUNTIME_VERSION):
 	@.ci/setup/tools.sh
 	@.ci/setup/onnxruntime.sh $(SETUP)/onnxruntime
 
+.PHONY: setup-trainer
+setup-trainer: setup $(LIBTORCH)/lib/libtorch_cpu.so ## Fetch libtorch, which the trainer needs (450 MB on disk)
+
+$(SETUP)/libtorch/torch/lib/libtorch_cpu.so:
+	@.ci/setup/libtorch.sh $(SETUP)/libtorch
+
 .PHONY: setup-test
-setup-test: ## Install what the tests talk to (Debian packages, a Python environment)
+setup-test: $(SETUP)/libtorch/torch/lib/libtorch_cpu.so ## Install what the tests talk to (Debian packages, a Python environment)
 	@.ci/setup/tools.sh lint
 	@.ci/setup/peers.sh $(SETUP)/venv
+	@.ci/setup/pytorch.sh $(SETUP)/pytorch $(SETUP)/libtorch $(SETUP)/venv
 
 .PHONY: setup-viewer
 setup-viewer: ## Install what the viewer test needs (Chromium, OHIF, playwright-core)
@@ -48,25 +58,29 @@ setup-viewer: ## Install what the viewer test needs (Chromium, OHIF, playwright-
 build: setup ## Build the release binary
 	$(CARGO) build --release --locked
 
+.PHONY: trainer
+trainer: setup-trainer ## Build the release binaries with the trainer
+	$(CARGO) build --release --locked --features train
+
 .PHONY: demo
 demo: build ## Show the whole main job on a synthetic study, on this machine only
 	$(TARGET)/release/fcdd demo
 
 .PHONY: lint
-lint: ## Check format and clippy
+lint: setup-trainer ## Check format and clippy
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets --locked -- -D warnings
+	$(CARGO) clippy --all-targets --locked --features train -- -D warnings
 
 .PHONY: test
 test: export FCDD_SKIPPED_LIST := $(CURDIR)/target/skipped.txt
-test: setup setup-test lint ## Set up, lint, run all tests
+test: setup-trainer setup-test lint ## Set up, lint, run all tests
 	@mkdir -p target && rm -f $(FCDD_SKIPPED_LIST)
-	$(CARGO) test --locked
+	$(CARGO) test --locked --features train
 	@if [ -s $(FCDD_SKIPPED_LIST) ]; then echo "Skipped, because something is missing here:"; sort -u $(FCDD_SKIPPED_LIST); fi
 
 .PHONY: test-viewer
-test-viewer: setup setup-test setup-viewer ## Look at a study and its results in the OHIF viewer
-	$(CARGO) test --locked --test results_show_in_ohif -- --ignored --nocapture
+test-viewer: setup-trainer setup-test setup-viewer ## Look at a study and its results in the OHIF viewer
+	$(CARGO) test --locked --features train --test results_show_in_ohif -- --ignored --nocapture
 
 # A Python with the peers of the benchmarks; set it to use your own.
 BENCH_PYTHON := $(SETUP)/bench/bin/python
@@ -93,3 +107,10 @@ install: build ## Install binary, libraries, models, configuration and systemd u
 	install -d $(DESTDIR)$(UNITDIR)
 	sed 's|/usr/local/|$(PREFIX)/|g; s|/etc/fcdd|$(SYSCONFDIR)/fcdd|g' systemd/fcdd.service > $(DESTDIR)$(UNITDIR)/fcdd.service
 	install -D -m 644 systemd/fcdd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/fcdd.conf
+
+.PHONY: install-trainer
+install-trainer: install trainer ## Install the trainer and its libtorch too
+	install -D -m 755 $(TARGET)/release/fcdd-trainer $(DESTDIR)$(PREFIX)/bin/fcdd-trainer
+	install -d $(DESTDIR)$(PREFIX)/lib/fcdd/libtorch/torch
+	cp -RL $(LIBTORCH)/lib $(DESTDIR)$(PREFIX)/lib/fcdd/libtorch/torch/
+	cp -R $(LIBTORCH)/../nvidia $(DESTDIR)$(PREFIX)/lib/fcdd/libtorch/

@@ -41,6 +41,22 @@ pub fn place<'a>(signed: impl IntoIterator<Item = &'a Array3<f32>>, stride: [usi
     Volume { data: mean, affine: input.affine.after(&stretch) }
 }
 
+/// Profile `paper`: the signed map on the input grid as Captum's `LayerAttribution.interpolate` draws it, which is
+/// without ReLU and with the nearest cell as PyTorch counts it (cell `⌊i · cells / size⌋`). That puts cell `i` around
+/// index `stride · i + (stride − 1) / 2`, half a cell away from where it looked ([`place`] does not).
+pub fn as_captum(signed: &Array3<f32>, input_shape: [usize; 3]) -> Array3<f32> {
+    let cells_of_axis: [Vec<usize>; 3] = [0, 1, 2].map(|axis| {
+        let (cells, size) = (signed.len_of(Axis(axis)), input_shape[axis]);
+        // In 32 bits, as PyTorch computes it: the last bit decides which cell a voxel on the border shows.
+        let scale = cells as f32 / size as f32;
+        (0..size).map(|i| ((i as f32 * scale) as usize).min(cells.saturating_sub(1))).collect()
+    });
+    Array3::from_shape_fn(input_shape, |(i, j, k)| {
+        let cell = [cells_of_axis[0][i], cells_of_axis[1][j], cells_of_axis[2][k]];
+        signed.get(cell).copied().unwrap_or(0.0)
+    })
+}
+
 /// The unnormalised map (logit units) on the input grid, 0 outside the head: regions are found on this one.
 ///
 /// # Errors

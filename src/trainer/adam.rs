@@ -98,10 +98,10 @@ impl Adam {
     /// libtorch's: no memory for the moments.
     pub fn new(learning: Vec<(String, Tensor)>, learning_rate: f64) -> Result<Self, AdamError> {
         let mut parameters = Vec::new();
-        let (mut largest, mut device) = (0, Device::Cpu);
+        let (mut largest, mut device, mut kind) = (0, Device::Cpu, Kind::Float);
         for (name, tensor) in learning {
             let values = tensor.f_detach()?.f_view(-1)?;
-            device = values.device();
+            (device, kind) = (values.device(), values.kind());
             largest = largest.max(values.size().iter().product());
             parameters.push(Parameter {
                 name,
@@ -111,7 +111,7 @@ impl Adam {
                 values,
             });
         }
-        let scratch = Tensor::f_zeros([largest.min(piece_length(device))], (Kind::Float, device))?;
+        let scratch = Tensor::f_zeros([largest.min(piece_length(device))], (kind, device))?;
         Ok(Adam { parameters, steps: 0, learning_rate, scratch })
     }
 

@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, default_value_t = 64)]
     width: usize,
     /// Edge lengths D,H,W of a volume
-    #[arg(long, value_delimiter = ',', required = true, num_args = 3)]
+    #[arg(long, value_delimiter = ',', required = true)]
     input: Vec<i64>,
     /// Volumes per step
     #[arg(long, default_value_t = 2)]

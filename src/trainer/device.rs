@@ -13,10 +13,10 @@ pub enum DeviceError {
     Unknown(String),
     /// libtorch has no CUDA half here.
     #[error(
-        "CUDA needs libtorch_cuda.so, which cannot be loaded: {0}. Install all of PyTorch (pip install torch==2.13.0) \
+        "CUDA needs libtorch_cuda.so, which cannot be loaded. Install all of PyTorch (pip install torch==2.13.0) \
          and put its torch/lib folder into LD_LIBRARY_PATH"
     )]
-    NoCudaLibrary(libloading::Error),
+    NoCudaLibrary(#[source] libloading::Error),
     /// The library is there, the device is not.
     #[error("{name}: libtorch sees {found} CUDA devices (is the driver 580 or newer? what does nvidia-smi say?)")]
     NoCudaDevice {

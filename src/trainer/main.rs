@@ -11,8 +11,12 @@ mod bench_step;
 mod check_weights;
 mod device;
 mod freeze;
+#[cfg(test)]
+mod golden_tests;
 mod info;
 mod medicalnet;
+#[cfg(test)]
+mod medicalnet_tests;
 mod network;
 mod precision;
 mod step;

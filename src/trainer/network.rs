@@ -60,7 +60,7 @@ impl Options {
 /// What a forward pass gives.
 #[derive(Debug)]
 pub struct Output {
-    /// `[batch, 2]`, 32-bit: "no FCD", FCD.
+    /// `[batch, 2]`, in the kind of the parameters (32-bit): "no FCD", FCD.
     pub logits: Tensor,
     /// The last feature map `[batch, channels, d, h, w]`, in the precision's kind.
     pub features: Tensor,
@@ -133,6 +133,7 @@ impl Network {
         let mut tensors = Vec::new();
         for parameter in spec.parameters() {
             let tensor = to_tensor(weights.get(&parameter.name)?)?.f_to_device(device)?;
+            let tensor = tensor.f_to_kind(options.precision.parameter_kind())?;
             let learns = parameter.trainable && trains(&parameter.name);
             tensors.push((parameter.name, tensor.f_set_requires_grad(learns)?));
         }
@@ -219,7 +220,7 @@ impl Network {
         for block in trained {
             x = block.forward(x, training)?;
         }
-        let pooled = x.f_mean_dim(&[2_i64, 3, 4][..], false, Kind::Float)?;
+        let pooled = x.f_mean_dim(&[2_i64, 3, 4][..], false, self.options.precision.parameter_kind())?;
         let [weight, bias] = &self.classifier;
         Ok(Output { logits: pooled.f_linear(weight, Some(bias))?, features: x })
     }
@@ -323,9 +324,9 @@ pub fn to_tensor(tensor: &WeightTensor) -> Result<Tensor, TchError> {
     Tensor::f_from_slice(&tensor.data)?.f_reshape(&shape)
 }
 
-/// A copy of a 32-bit tensor's values in C order.
+/// A copy of a tensor's values in C order, as 32-bit numbers.
 pub fn from_tensor(tensor: &Tensor) -> Result<WeightTensor, TchError> {
     let shape = tensor.size().iter().map(|&n| n as usize).collect();
-    let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_contiguous()?.f_view(-1)?;
+    let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_contiguous()?.f_view(-1)?;
     Ok(WeightTensor { shape, data: Vec::<f32>::try_from(&flat)? })
 }

@@ -1,0 +1,352 @@
+//! The network, its gradients and the optimiser against PyTorch (`tests/golden/training.py`), and what no golden
+//! value says: resuming, freezing, precision.
+
+use std::collections::BTreeMap;
+
+use fcdd::network::{Architecture, Geometry, NetworkSpec, Tensor as WeightTensor, Weights, random_init};
+use tch::{Device, Kind, Tensor};
+
+use super::adam::Adam;
+use super::freeze::Trainable;
+use super::network::{Mode, Network, NetworkError, Options};
+use super::precision::Precision;
+use super::step::{self, StepError};
+
+#[derive(serde::Deserialize)]
+struct Golden {
+    cases: Vec<Case>,
+    dilated: Vec<Dilated>,
+    adam: AdamSteps,
+}
+
+#[derive(serde::Deserialize)]
+struct Case {
+    architecture: Architecture,
+    width: usize,
+    geometry: Geometry,
+    input: [usize; 3],
+    mode: String,
+    trainable: String,
+    detach_shortcut: bool,
+    logits: Vec<f64>,
+    loss: f64,
+    learning: Vec<String>,
+    gradients: Vec<[f64; 3]>,
+    moved: Vec<[f64; 3]>,
+    running: Vec<[f64; 3]>,
+}
+
+#[derive(serde::Deserialize)]
+struct Dilated {
+    architecture: Architecture,
+    width: usize,
+    input: [usize; 3],
+    shape: Vec<i64>,
+    features: Vec<f64>,
+}
+
+#[derive(serde::Deserialize)]
+struct AdamSteps {
+    after: Vec<Vec<f64>>,
+    first_moment: Vec<f64>,
+    second_moment: Vec<f64>,
+}
+
+fn golden() -> Golden {
+    serde_json::from_str(include_str!("../../tests/golden/training.json")).unwrap()
+}
+
+/// The formula of `wave` in `tests/golden/resnet_golden.py`.
+fn wave(count: usize, phase: usize) -> Vec<f64> {
+    let value = |index: usize| (index + 1) as f64 * 0.6180339887498949 + phase as f64 * 0.7548776662466927;
+    (0..count).map(|index| 2.0 * value(index).rem_euclid(1.0) - 1.0).collect()
+}
+
+/// The formula of `fill` there, over the tensors that `state_dict` has without `num_batches_tracked`.
+pub fn formula_weights(spec: &NetworkSpec) -> Weights {
+    let shapes: BTreeMap<String, Vec<usize>> =
+        spec.parameters().into_iter().map(|parameter| (parameter.name, parameter.shape)).collect();
+    let mut tensors = BTreeMap::new();
+    for (phase, (name, shape)) in shapes.into_iter().enumerate() {
+        let count: usize = shape.iter().product();
+        let (offset, scale) = if shape.len() == 5 {
+            (0.0, (3.0 / (count / shape[0]) as f64).sqrt())
+        } else if name.starts_with("fc.") {
+            (0.0, 1.0)
+        } else if name.ends_with(".weight") {
+            (1.0, 0.25)
+        } else if name.ends_with(".running_var") {
+            (1.0, 0.5)
+        } else {
+            (0.0, 0.2)
+        };
+        let data = wave(count, phase).into_iter().map(|value| (offset + scale * value) as f32).collect();
+        tensors.insert(name, WeightTensor { shape, data });
+    }
+    Weights::new(spec, tensors).unwrap()
+}
+
+/// `batch` of the golden script: two volumes by formula, of classes 0 and 1.
+fn batch([d, h, w]: [usize; 3]) -> (Tensor, Tensor) {
+    let values: Vec<f32> = wave(2 * d * h * w, 1000).into_iter().map(|value| (2.0 * value) as f32).collect();
+    (Tensor::from_slice(&values).view([2, 1, d as i64, h as i64, w as i64]), Tensor::from_slice(&[0_i64, 1]))
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    Vec::<f64>::try_from(&tensor.detach().to_kind(Kind::Double).contiguous().view(-1)).unwrap()
+}
+
+/// `sums` of the golden script. Rounding is judged by the tensor's norm; what is zero in exact arithmetic (the shift
+/// of a BatchNorm before another one) is only noise, below `floor`.
+fn assert_sums(what: &str, tensor: &[f64], golden: &[f64; 3], tolerance: f64, floor: f64) {
+    let norm = tensor.iter().map(|value| value * value).sum::<f64>().sqrt();
+    for (k, expected) in golden.iter().enumerate() {
+        let found: f64 = tensor.iter().zip(wave(tensor.len(), 2000 + k)).map(|(a, b)| a * b).sum();
+        let allowed = tolerance * norm.max(expected.abs()) + floor;
+        assert!(
+            (found - expected).abs() <= allowed,
+            "{what}: sum {k} is {found}, PyTorch says {expected} (±{allowed})"
+        );
+    }
+}
+
+fn assert_close(what: &str, found: &[f64], golden: &[f64], tolerance: f64) {
+    assert_eq!(found.len(), golden.len(), "{what}");
+    for (index, (a, b)) in found.iter().zip(golden).enumerate() {
+        assert!((a - b).abs() <= tolerance * b.abs().max(1.0), "{what}[{index}]: {a}, PyTorch says {b}");
+    }
+}
+
+#[test]
+fn logits_all_gradients_one_step_of_adam_and_running_statistics_are_pytorchs() {
+    let cases = golden().cases;
+    assert_eq!(cases.len(), 13);
+    for case in cases {
+        let spec = NetworkSpec { architecture: case.architecture, width: case.width, geometry: case.geometry };
+        let what = format!(
+            "{} {} {} {}{}",
+            case.architecture,
+            case.geometry.name(),
+            case.mode,
+            case.trainable,
+            if case.detach_shortcut { " detached" } else { "" }
+        );
+        let weights = formula_weights(&spec);
+        let trainable = case.trainable.parse::<Trainable>().unwrap();
+        let mode = if case.mode == "train" { Mode::Train } else { Mode::Evaluate };
+        let (volumes, classes) = batch(case.input);
+        // In 64 bits nothing but a mistake makes a difference. In 32, a ResNet-50 that trains on this little batch
+        // amplifies rounding to percents, in PyTorch too.
+        let chaotic = case.architecture == Architecture::Resnet50 && mode == Mode::Train;
+        for (precision, tolerance) in [(Precision::Fp64, 1e-7), (Precision::Fp32, if chaotic { 0.3 } else { 3e-4 })] {
+            let what = format!("{what} {precision}");
+            let options = Options { precision, detach_shortcut: case.detach_shortcut, trainable };
+            let network = Network::from_weights(spec, &weights, Device::Cpu, options).unwrap();
+            let learning = network.learning();
+            if !case.learning.is_empty() {
+                let names: Vec<&String> = learning.iter().map(|(name, _)| name).collect();
+                assert_eq!(names, case.learning.iter().collect::<Vec<_>>(), "{what}");
+            }
+            assert_eq!(learning.len(), case.gradients.len(), "{what}");
+
+            let output = network.forward(&volumes, mode).unwrap();
+            assert_close(&format!("{what}: logits"), &values(&output.logits), &case.logits, tolerance / 10.0);
+            let loss = step::cross_entropy(&output.logits, &classes).unwrap();
+            assert_close(&format!("{what}: loss"), &values(&loss), &[case.loss], tolerance / 10.0);
+            if chaotic && precision == Precision::Fp32 {
+                continue;
+            }
+
+            let gradients = step::gradients(&loss, &network).unwrap();
+            for (((name, _), gradient), golden) in learning.iter().zip(&gradients).zip(&case.gradients) {
+                assert_sums(&format!("{what}: gradient of {name}"), &values(gradient), golden, tolerance, 1e-9);
+            }
+
+            let mut adam = Adam::new(network.learning(), 1e-3).unwrap();
+            adam.step(&gradients).unwrap();
+            if precision == Precision::Fp64 {
+                for ((name, tensor), golden) in learning.iter().zip(&case.moved) {
+                    let before = weights.get(name).unwrap().data.iter();
+                    let moved: Vec<f64> =
+                        values(tensor).iter().zip(before).map(|(a, b)| (a - f64::from(*b)) / 1e-3).collect();
+                    assert_sums(&format!("{what}: {name} after a step"), &moved, golden, 1e-6, 1e-3);
+                }
+            }
+            let after = network.to_weights().unwrap();
+            let buffers = spec.parameters().into_iter().filter(|parameter| !parameter.trainable);
+            for (parameter, golden) in buffers.zip(&case.running) {
+                let buffer: Vec<f64> =
+                    after.get(&parameter.name).unwrap().data.iter().map(|&value| f64::from(value)).collect();
+                assert_sums(&format!("{what}: {}", parameter.name), &buffer, golden, 1e-5, 0.0);
+            }
+        }
+    }
+}
+
+#[test]
+fn faithful_computes_the_features_of_medicalnets_dilated_network_subsampled() {
+    for case in golden().dilated {
+        let spec = NetworkSpec { architecture: case.architecture, width: case.width, geometry: Geometry::Faithful };
+        let options = Options::new(Trainable::All);
+        let network = Network::from_weights(spec, &formula_weights(&spec), Device::Cpu, options).unwrap();
+        let (volumes, _) = batch(case.input);
+        let features = tch::no_grad(|| network.forward(&volumes, Mode::Evaluate)).unwrap().features;
+        assert_eq!(features.size(), case.shape, "{}", case.architecture);
+        assert_close(case.architecture.name(), &values(&features), &case.features, 1e-4);
+    }
+}
+
+#[test]
+fn steps_of_adam_are_pytorchs_for_gradients_of_any_size() {
+    let golden = golden().adam;
+    let start: Vec<f32> = wave(6, 3100).into_iter().map(|value| value as f32).collect();
+    let parameter = Tensor::from_slice(&start).set_requires_grad(true);
+    let mut adam = Adam::new(vec![("p".to_owned(), parameter.shallow_clone())], 1e-2).unwrap();
+    for (index, after) in golden.after.iter().enumerate() {
+        if index == 3 {
+            adam.set_learning_rate(1e-3);
+        }
+        let scales = [1e3, 1.0, 1e-3, 1e-6, 1e-9, 0.0];
+        let gradient: Vec<f32> = wave(6, 3000 + index).iter().zip(scales).map(|(a, b)| (a * b) as f32).collect();
+        adam.step(&[Tensor::from_slice(&gradient)]).unwrap();
+        assert_close(&format!("step {index}"), &values(&parameter), after, 2e-7);
+    }
+    let state = adam.state().unwrap();
+    let relative = |name: &str, golden: &[f64]| {
+        for (a, b) in state.moments[name].data.iter().zip(golden) {
+            assert!((f64::from(*a) - b).abs() <= 1e-6 * b.abs(), "{name}: {a}, PyTorch says {b}");
+        }
+    };
+    relative("p.first_moment", &golden.first_moment);
+    relative("p.second_moment", &golden.second_moment);
+    assert_eq!(state.steps, 4);
+}
+
+fn small(trainable: Trainable, precision: Precision) -> Network {
+    let spec = NetworkSpec::paper(Architecture::Resnet10, 4);
+    let options = Options { precision, ..Options::new(trainable) };
+    Network::from_weights(spec, &random_init(&spec, 3), Device::Cpu, options).unwrap()
+}
+
+#[test]
+fn a_resumed_training_is_the_uninterrupted_one_bit_for_bit() {
+    let (volumes, classes) = batch([17, 33, 34]);
+    let whole = small(Trainable::All, Precision::Fp32);
+    let mut adam = Adam::new(whole.learning(), 1e-3).unwrap();
+    let mut saved = None;
+    for index in 0..4 {
+        if index == 2 {
+            saved = Some((whole.to_weights().unwrap(), adam.state().unwrap()));
+            adam.set_learning_rate(1e-4);
+        }
+        step::train(&whole, &mut adam, &volumes, &classes).unwrap();
+    }
+
+    let (weights, state) = saved.unwrap();
+    let mut resumed = small(Trainable::All, Precision::Fp32);
+    let mut adam_resumed = Adam::new(resumed.learning(), 0.5).unwrap();
+    resumed.set_weights(&weights).unwrap();
+    adam_resumed.restore(&state).unwrap();
+    assert_eq!(adam_resumed.learning_rate(), 1e-3);
+    adam_resumed.set_learning_rate(1e-4);
+    for _ in 2..4 {
+        step::train(&resumed, &mut adam_resumed, &volumes, &classes).unwrap();
+    }
+    assert_eq!(whole.to_weights().unwrap(), resumed.to_weights().unwrap());
+    assert_eq!(adam.state().unwrap(), adam_resumed.state().unwrap());
+
+    let mut other = Adam::new(small(Trainable::Layer4, Precision::Fp32).learning(), 1e-3).unwrap();
+    assert!(other.restore(&state).unwrap_err().to_string().contains("bn1.bias.first_moment"));
+}
+
+#[test]
+fn frozen_layers_neither_move_nor_keep_a_graph() {
+    for (trainable, prefix) in [(Trainable::Layer4, "layer4."), (Trainable::LastBlock, "layer4.0.")] {
+        let network = small(trainable, Precision::Fp32);
+        let before = network.to_weights().unwrap();
+        let (volumes, classes) = batch([17, 33, 34]);
+        // Autograd reaches the volumes only through layers that learn.
+        let volumes = volumes.set_requires_grad(true);
+        let output = network.forward(&volumes, Mode::Train).unwrap();
+        step::cross_entropy(&output.logits, &classes).unwrap().backward();
+        assert!(!volumes.grad().defined(), "the backward pass went through frozen layers");
+
+        let mut adam = Adam::new(network.learning(), 1e-3).unwrap();
+        step::train(&network, &mut adam, &volumes.detach(), &classes).unwrap();
+        let after = network.to_weights().unwrap();
+        for (name, tensor) in before.tensors() {
+            let moved = tensor != after.get(name).unwrap();
+            assert_eq!(moved, name.starts_with(prefix) || name.starts_with("fc."), "{name}");
+        }
+    }
+}
+
+#[test]
+fn bf16_is_near_fp32_and_keeps_32_bit_parameters() {
+    let (volumes, classes) = batch([17, 33, 34]);
+    let [exact, rounded] = [Precision::Fp32, Precision::Bf16].map(|precision| {
+        let network = small(Trainable::All, precision);
+        let output = network.forward(&volumes, Mode::Train).unwrap();
+        let loss = step::cross_entropy(&output.logits, &classes).unwrap();
+        let gradients = step::gradients(&loss, &network).unwrap();
+        assert!(gradients.iter().all(|gradient| gradient.kind() == Kind::Float));
+        assert_eq!(output.features.kind(), precision.kind());
+        assert_eq!(output.logits.kind(), Kind::Float);
+        (values(&output.logits), gradients.iter().flat_map(values).collect::<Vec<f64>>())
+    });
+    assert_ne!(exact.0, rounded.0, "nothing was rounded");
+    assert_close("logits", &rounded.0, &exact.0, 0.05);
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let cosine = dot(&exact.1, &rounded.1) / (dot(&exact.1, &exact.1) * dot(&rounded.1, &rounded.1)).sqrt();
+    assert!(cosine > 0.9, "{cosine}");
+}
+
+#[test]
+fn what_libtorch_refuses_is_an_error_and_a_diverged_loss_changes_nothing() {
+    let network = small(Trainable::All, Precision::Fp32);
+    let wrong = Tensor::zeros([1, 3, 8, 8, 8], (Kind::Float, Device::Cpu));
+    assert!(matches!(network.forward(&wrong, Mode::Train), Err(NetworkError::Torch(_))));
+
+    let before = network.learning().into_iter().map(|(_, tensor)| values(&tensor)).collect::<Vec<_>>();
+    let mut adam = Adam::new(network.learning(), 1e-3).unwrap();
+    let (volumes, classes) = batch([17, 33, 34]);
+    let error = step::train(&network, &mut adam, &(volumes * f64::NAN), &classes).unwrap_err();
+    assert!(matches!(error, StepError::Diverged(_)), "{error}");
+    assert_eq!(before, network.learning().into_iter().map(|(_, tensor)| values(&tensor)).collect::<Vec<_>>());
+
+    // Far more than any machine has.
+    let huge = Tensor::zeros([1, 1, 1, 1, 1], (Kind::Float, Device::Cpu)).expand([64, 1, 4096, 4096, 4096], false);
+    let error = StepError::from(network.forward(&huge, Mode::Train).unwrap_err());
+    assert!(error.is_out_of_memory(), "{error}");
+}
+
+/// The claim that places heatmaps: cell `i` of the last map is centred at input index `stride · i`, not between.
+#[test]
+fn a_cell_of_the_last_map_looks_at_stride_times_its_index() {
+    let spec = NetworkSpec::paper(Architecture::Resnet10, 1);
+    let flat = |name: &str, shape: &[usize]| {
+        let value = if name.ends_with("running_mean") || name.ends_with("bias") { 0.0 } else { 1.0 };
+        WeightTensor::filled(shape, value)
+    };
+    let tensors = spec.parameters().into_iter().map(|p| (p.name.clone(), flat(&p.name, &p.shape))).collect();
+    let weights = Weights::new(&spec, tensors).unwrap();
+    let network = Network::from_weights(spec, &weights, Device::Cpu, Options::new(Trainable::All)).unwrap();
+    let shape = [112_usize, 208, 208];
+    // Noise, so that the maximum pooling prefers no side.
+    tch::manual_seed(1);
+    let volume = Tensor::rand([1, 1, 112, 208, 208], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+    let features = network.forward(&volume, Mode::Evaluate).unwrap().features;
+    let cell = [3_i64, 3, 3];
+    let looked_at = features.sum_dim_intlist([0_i64, 1].as_slice(), false, Kind::Float);
+    looked_at.narrow(0, cell[0], 1).narrow(1, cell[1], 1).narrow(2, cell[2], 1).sum(Kind::Float).backward();
+    let weight = volume.grad().view(shape.map(|n| n as i64)).to_kind(Kind::Double).abs();
+    let total = weight.sum(Kind::Double);
+    for (axis, stride) in spec.total_stride().into_iter().enumerate() {
+        let others: Vec<i64> = (0..3).filter(|other| *other != axis as i64).collect();
+        let profile = weight.sum_dim_intlist(others.as_slice(), false, Kind::Double);
+        let index = Tensor::arange(shape[axis] as i64, (Kind::Double, Device::Cpu));
+        let centroid = f64::try_from((profile * index).sum(Kind::Double) / &total).unwrap();
+        let expected = stride as f64 * 3.0;
+        assert!((centroid - expected).abs() < 0.75, "axis {axis}: {centroid}, expected {expected}");
+    }
+}
