@@ -13,9 +13,9 @@ use crate::study::{Reason, Sequence};
 use crate::volume::Grid;
 
 /// Largest distance between slices, mm.
-const LARGEST_SPACING_MM: f64 = 1.5;
+pub const LARGEST_SPACING_MM: f64 = 1.5;
 /// Rounding that headers show on a nominal 1.5 mm, mm.
-const SPACING_TOLERANCE_MM: f64 = 0.01;
+pub const SPACING_TOLERANCE_MM: f64 = 0.01;
 /// Least extent of the head below its vertex within the field of view, mm.
 const LEAST_HEIGHT_MM: f64 = 90.0;
 /// Largest area over which the crown may be cut off, cm²; a flat cut 4 mm below the vertex of an adult's head.

@@ -4,6 +4,7 @@
 
 pub mod progress;
 
+mod admin;
 mod analyze;
 mod check_config;
 mod decode;
@@ -57,6 +58,8 @@ enum Command {
     Studies(studies::Args),
     /// The daemon's state in five lines.
     Status(status::Args),
+    /// The research side: archives, training, reports, promotion.
+    Admin(admin::Args),
     /// Decode compressed pixels for a parent process (used by fcdd itself).
     #[command(hide = true)]
     Decode(decode::Args),
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Export(args) => export::run(args),
         Command::Studies(args) => studies::run(args),
         Command::Status(args) => status::run(args),
+        Command::Admin(args) => admin::run(args),
         Command::Decode(args) => decode::run(args),
     };
     match result {

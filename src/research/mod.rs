@@ -9,9 +9,11 @@
 //! Nothing here knows libtorch: the trainer is a binary of its own that reads a run folder and a cache and
 //! writes checkpoints and predictions. Preprocessing, network, Grad-CAM and gates are those that serving uses.
 
+pub mod archive;
 pub mod augment;
 pub mod batches;
 pub mod evaluate;
+pub mod few_at_once;
 pub mod heat_score;
 pub mod plan;
 pub mod run_folder;

@@ -14,7 +14,7 @@ use ndarray::Array3;
 use nifti::{Endianness, NiftiHeader, NiftiType};
 use rayon::prelude::*;
 
-use super::{Affine, Volume};
+use super::{Affine, Grid, Volume};
 
 /// Length of a NIfTI-1 header with its four extension bytes: where voxels begin.
 const VOXEL_OFFSET: usize = 352;
@@ -204,7 +204,29 @@ pub fn read(path: &Path) -> Result<Volume, NiftiError> {
     from_bytes(&bytes).map_err(|why| NiftiError::Refused { path: path.to_owned(), why })
 }
 
-fn from_bytes(bytes: &[u8]) -> Result<Volume, String> {
+/// Reads only where the voxels of a `.nii` or `.nii.gz` file lie, not the voxels.
+///
+/// # Errors
+/// As [`read`], but for what is wrong with the voxels.
+pub fn read_grid(path: &Path) -> Result<Grid, NiftiError> {
+    let io = |source| NiftiError::Io { doing: "read", path: path.to_owned(), source };
+    let refused = |why: String| NiftiError::Refused { path: path.to_owned(), why };
+    let file = std::fs::File::open(path).map_err(io)?;
+    let mut bytes = Vec::new();
+    let mut start = Vec::new();
+    (&file).take(2).read_to_end(&mut start).map_err(io)?;
+    let whole = start.as_slice().chain(&file);
+    if start == [0x1F, 0x8B] {
+        flate2::read::MultiGzDecoder::new(whole).take(VOXEL_OFFSET as u64).read_to_end(&mut bytes).map_err(io)?;
+    } else {
+        let mut whole = whole;
+        (&mut whole).take(VOXEL_OFFSET as u64).read_to_end(&mut bytes).map_err(io)?;
+    }
+    Ok(read_header(&bytes).map_err(refused)?.1)
+}
+
+/// Header, shape `[slice, row, column]` and place of a NIfTI-1 file of one volume.
+fn read_header(bytes: &[u8]) -> Result<(NiftiHeader, Grid), String> {
     if bytes.get(..4) == Some(&540i32.to_le_bytes()) || bytes.get(..4) == Some(&540i32.to_be_bytes()) {
         return Err("it is NIfTI-2; convert it to NIfTI-1".to_owned());
     }
@@ -218,9 +240,14 @@ fn from_bytes(bytes: &[u8]) -> Result<Volume, String> {
     if further.iter().any(|n| *n > 1) {
         return Err(format!("it has the dimensions {dims:?}: a series of volumes, not one"));
     }
-    let shape = (usize::from(slices), usize::from(rows), usize::from(columns));
-    let voxels = shape.0 * shape.1 * shape.2;
+    let shape = [slices, rows, columns].map(usize::from);
     let affine = affine(&header)?;
+    Ok((header, Grid { shape, affine }))
+}
+
+fn from_bytes(bytes: &[u8]) -> Result<Volume, String> {
+    let (header, grid) = read_header(bytes)?;
+    let voxels = grid.len();
     let start = header.vox_offset as usize;
     if start < VOXEL_OFFSET {
         return Err(format!("its voxels begin at byte {start}, within the header"));
@@ -232,8 +259,8 @@ fn from_bytes(bytes: &[u8]) -> Result<Volume, String> {
     };
     let kind = header.data_type().map_err(|e| e.to_string())?;
     let values = values(stored, voxels, kind, header.endianness == Endianness::Big, scaling)?;
-    let data = Array3::from_shape_vec(shape, values).map_err(|e| e.to_string())?;
-    Ok(Volume { data, affine })
+    let data = Array3::from_shape_vec(grid.shape, values).map_err(|e| e.to_string())?;
+    Ok(Volume { data, affine: grid.affine })
 }
 
 fn values(
