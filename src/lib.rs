@@ -51,8 +51,8 @@
 //!    ([`volume`]); RAS exists at the edges (NIfTI, the network's input grid) and is said where it does.
 //! 10. **No patient data in logs** at INFO or above; studies are named by UID.
 //!
-//! Deliberately absent: a web interface, DICOM query/retrieve, training (a separate binary), `unsafe` code,
-//! and any network connection that the configuration does not name.
+//! Deliberately absent: a web interface, DICOM query/retrieve, training (a separate binary), `unsafe` code (but
+//! for the one memory map of [`research::cache`]), and any network connection that the configuration does not name.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

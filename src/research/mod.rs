@@ -12,6 +12,7 @@
 pub mod archive;
 pub mod augment;
 pub mod batches;
+pub mod cache;
 pub mod evaluate;
 pub mod few_at_once;
 pub mod heat_score;
