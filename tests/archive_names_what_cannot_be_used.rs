@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
 
-use archive::{anat, head, mask, write_flair, write_participants};
+use archive::{anat, copy_flair, head, mask, write_flair, write_participants};
 use fcdd::volume::{Affine, Volume, nifti};
 
 #[test]
@@ -15,7 +15,7 @@ fn every_bad_file_has_its_reason_and_harms_nobody_else() {
     let dir = folder.path();
     let good = head(1);
     let bad = |change: fn(&mut Volume)| {
-        let mut volume = head(2);
+        let mut volume = good.clone();
         change(&mut volume);
         volume
     };
@@ -41,32 +41,32 @@ fn every_bad_file_has_its_reason_and_harms_nobody_else() {
     );
     write_flair(dir, "sub-01", "1", &good);
     // A patient whose mask is named after another acquisition.
-    write_flair(dir, "sub-09", "1", &good);
+    copy_flair(dir, "sub-01", "sub-09");
     nifti::write(&anat(dir, "sub-09").join("sub-09_acq-32ch10_FLAIR_roi.nii.gz"), &mask(&good)).unwrap();
     // A patient without mask, one whose mask has another grid, one whose mask is empty.
-    write_flair(dir, "sub-03", "1", &good);
-    write_flair(dir, "sub-04", "1", &good);
+    copy_flair(dir, "sub-01", "sub-03");
+    copy_flair(dir, "sub-01", "sub-04");
     let elsewhere = Volume { affine: shifted(&good.affine), ..mask(&good) };
     nifti::write(&anat(dir, "sub-04").join("sub-04_acq-T2sel_FLAIR_roi.nii.gz"), &elsewhere).unwrap();
-    write_flair(dir, "sub-05", "1", &good);
+    copy_flair(dir, "sub-01", "sub-05");
     let empty = Volume { data: mask(&good).data * 0.0, affine: good.affine };
     nifti::write(&anat(dir, "sub-05").join("sub-05_acq-T2sel_FLAIR_roi.nii.gz"), &empty).unwrap();
     // A control with a lesion.
-    write_flair(dir, "sub-06", "1", &good);
+    copy_flair(dir, "sub-01", "sub-06");
     nifti::write(&anat(dir, "sub-06").join("sub-06_acq-T2sel_FLAIR_roi.nii.gz"), &mask(&good)).unwrap();
     // Zeros, NaN, one value everywhere, cut short, a pointer of git-annex, a link of git-annex, a 2D series.
     write_flair(dir, "sub-02", "1", &bad(|v| v.data.fill(0.0)));
     write_flair(dir, "sub-07", "1", &bad(|v| v.data[[3, 4, 5]] = f32::NAN));
     write_flair(dir, "sub-08", "1", &bad(|v| v.data.fill(7.0)));
-    let cut = write_flair(dir, "sub-10", "1", &good);
+    let cut = copy_flair(dir, "sub-01", "sub-10");
     let bytes = fs::read(&cut).unwrap();
     fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
-    let pointer = write_flair(dir, "sub-11", "1", &good);
+    let pointer = copy_flair(dir, "sub-01", "sub-11");
     fs::write(&pointer, "/annex/objects/MD5E-s7859096--0123456789abcdef.nii.gz\n").unwrap();
-    let link = write_flair(dir, "sub-13", "1", &good);
+    let link = copy_flair(dir, "sub-01", "sub-13");
     fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink("../../.git/annex/objects/Kx/0M/none", &link).unwrap();
-    write_flair(dir, "sub-14", "1", &good);
+    copy_flair(dir, "sub-01", "sub-14");
     let sidecar = r#"{"DeviceSerialNumber": 1, "MRAcquisitionType": "2D", "SliceThickness": 4}"#;
     fs::write(anat(dir, "sub-14").join("sub-14_acq-T2sel_FLAIR.json"), sidecar).unwrap();
     // A group that is none (sub-12 has no folder either), a row without folder (sub-15), a folder without row.

@@ -70,3 +70,13 @@ pub fn write_flair(folder: &Path, id: &str, scanner: &str, volume: &Volume) -> P
     fs::write(anat.join(format!("{id}_acq-T2sel_FLAIR.json")), sidecar).unwrap();
     path
 }
+
+/// The same FLAIR and sidecar for another subject; returns the volume's path.
+pub fn copy_flair(folder: &Path, from: &str, to: &str) -> PathBuf {
+    let (source, target) = (anat(folder, from), anat(folder, to));
+    for end in [".json", ".nii.gz"] {
+        let name = |id: &str| format!("{id}_acq-T2sel_FLAIR{end}");
+        fs::copy(source.join(name(from)), target.join(name(to))).unwrap();
+    }
+    target.join(format!("{to}_acq-T2sel_FLAIR.nii.gz"))
+}
