@@ -45,6 +45,9 @@ pub struct Config {
     /// Logging.
     #[serde(default)]
     pub observe: Observe,
+    /// The research archive; the daemon itself reads none of it.
+    #[serde(default)]
+    pub research: Research,
 }
 
 /// Intake of DICOM objects.
@@ -213,6 +216,14 @@ pub struct Destination {
     pub retry_s: f64,
     /// Longest wait between retries, seconds.
     pub max_retry_s: f64,
+}
+
+/// The research archive.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Research {
+    /// The site secret that pseudonyms follow from (`fcdd admin archive secret FILE` makes one); outside every archive.
+    pub secret_file: Option<PathBuf>,
 }
 
 /// Logging.

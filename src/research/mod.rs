@@ -10,6 +10,7 @@
 //! writes checkpoints and predictions. Preprocessing, network, Grad-CAM and gates are those that serving uses.
 
 pub mod archive;
+pub mod archive_add;
 pub mod augment;
 pub mod batches;
 pub mod cache;

@@ -1,6 +1,8 @@
 //! `fcdd admin`: the research side, one file per subcommand.
 
+mod archive_add;
 mod archive_check;
+mod archive_secret;
 
 use std::process::ExitCode;
 
@@ -23,11 +25,17 @@ enum Command {
 enum Archive {
     /// Say what of an archive is usable, what is not and why.
     Check(archive_check::Args),
+    /// Add a study of the daemon's ledger, pseudonymised and labelled.
+    Add(archive_add::Args),
+    /// Make a new site secret, once, outside every archive.
+    Secret(archive_secret::Args),
 }
 
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Archive(Archive::Check(args)) => archive_check::run(args),
+        Command::Archive(Archive::Add(args)) => archive_add::run(args),
+        Command::Archive(Archive::Secret(args)) => archive_secret::run(args),
     }
 }
