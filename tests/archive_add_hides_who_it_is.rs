@@ -52,7 +52,7 @@ fn nothing_of_the_patient_enters_and_labels_stay() {
     site.receive(&files);
     let study = written.study_uid.as_str();
     let flair = protocols.iter().find(|p| p.sequence == fcdd::study::Sequence::Flair).unwrap();
-    let truth = subject.lesion_mask(&subject.acquire(flair).volume.grid()).unwrap();
+    let truth = subject.lesion_mask(&flair.grid()).unwrap();
     let roi = scratch.path().join("lesion.nii.gz");
     nifti::write(&roi, &truth).unwrap();
     let roi = roi.to_str().unwrap();

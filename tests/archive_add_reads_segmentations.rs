@@ -62,7 +62,7 @@ fn in_plane(plane: Plane, objects: &[(&str, &[&str])], refused: &[(&str, &str)])
     let protocol = Protocol::flair_t2sel().sized(Size::Small).in_plane(plane);
     let study =
         phantom::dicom::write_study(&subject, std::slice::from_ref(&protocol), &scratch.path().join("s")).unwrap();
-    let truth = subject.lesion_mask(&subject.acquire(&protocol).volume.grid()).unwrap();
+    let truth = subject.lesion_mask(&protocol.grid()).unwrap();
     let mask = scratch.path().join("truth.nii.gz");
     nifti::write(&mask, &truth).unwrap();
     let arguments: [&Path; 3] = [&mask, &study.series[0].folder, scratch.path()];
