@@ -20,3 +20,4 @@ pub mod heat_score;
 pub mod plan;
 pub mod run_folder;
 pub mod statistics;
+pub mod weights_file;

@@ -9,7 +9,9 @@
 mod adam;
 mod bench_step;
 mod check_weights;
+mod checkpoint;
 mod device;
+mod epochs;
 mod freeze;
 #[cfg(test)]
 mod golden_tests;
@@ -18,7 +20,10 @@ mod medicalnet;
 #[cfg(test)]
 mod medicalnet_tests;
 mod network;
+mod out_of_memory;
 mod precision;
+mod predict;
+mod schedule;
 mod step;
 
 use std::process::ExitCode;
