@@ -1,11 +1,12 @@
 //! A run's folder: what lies where, and the tables that its parts hand to each other.
 //!
 //! ```text
-//! RUN/plan.toml  splits.json  subjects.csv
+//! RUN/plan.toml  splits.json  cache.json  subjects.csv
 //! RUN/fold_K/checkpoint_latest   weights, optimiser and schedule (gone when the fold is done)
 //! RUN/fold_K/checkpoint_best     weights of the epoch with the lowest validation loss (safetensors)
 //! RUN/fold_K/history.csv         a row per epoch
 //! RUN/fold_K/predictions.csv     logits of the fold's test and validation subjects; written last: the fold is done
+//! RUN/predictions.csv            those of all folds, joined
 //! RUN/report.html  report.md  metrics.json
 //! ```
 //!
@@ -173,6 +174,16 @@ impl RunFolder {
     /// `splits.json`
     pub fn splits(&self) -> PathBuf {
         self.path.join("splits.json")
+    }
+
+    /// `cache.json`: which preprocessed scans the run uses.
+    pub fn cache_index(&self) -> PathBuf {
+        self.path.join("cache.json")
+    }
+
+    /// `predictions.csv`: those of all folds, joined by `fcdd admin collect`.
+    pub fn predictions_path(&self) -> PathBuf {
+        self.path.join("predictions.csv")
     }
 
     /// `plan.toml`

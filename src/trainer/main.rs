@@ -12,6 +12,7 @@ mod check_weights;
 mod checkpoint;
 mod device;
 mod epochs;
+mod fold;
 mod freeze;
 #[cfg(test)]
 mod golden_tests;
@@ -43,6 +44,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Train one fold of a run
+    Fold(fold::Args),
     /// Say which libtorch this is, and which devices it sees
     Info(info::Args),
     /// Look into a MedicalNet `.pth` file: does it fit an architecture?
@@ -54,6 +57,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Fold(args) => fold::run(&args),
         Command::Info(args) => info::run(&args),
         Command::CheckWeights(args) => check_weights::run(&args),
         Command::BenchStep(args) => bench_step::run(&args),

@@ -1,0 +1,103 @@
+//! `fcdd-trainer fold`: one fold of a run, from its folder alone.
+//!
+//! Reads `plan.toml`, `splits.json` and `cache.json` of the run; tells what happens as JSON lines
+//! ([`fcdd::research::run_folder::TrainerEvent`]) on standard output.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use fcdd::network::spec::FCD;
+use fcdd::research::batches::{Sample, VolumeSource};
+use fcdd::research::cache::Cache;
+use fcdd::research::run_folder::{Part, RunFolder};
+use fcdd::research::splits::Splits;
+use fcdd::study::Group;
+
+use super::device;
+use super::epochs::{Fold, Subjects};
+
+/// Arguments of `fcdd-trainer fold`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: fcdd-trainer fold --run runs/t1 --fold 0 --resume")]
+pub struct Args {
+    /// The run's folder, made by `fcdd admin retrain`
+    #[arg(long)]
+    run: PathBuf,
+    /// The fold, from 0
+    #[arg(long)]
+    fold: usize,
+    /// Go on with what is there; a finished fold stays as it is
+    #[arg(long)]
+    resume: bool,
+    /// cpu, cuda, cuda:N, or auto for CUDA where it works
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
+/// The cache, as the loader wants it.
+struct Volumes(Cache);
+
+impl VolumeSource for Volumes {
+    fn shape(&self) -> [usize; 3] {
+        self.0.shape()
+    }
+
+    fn volume(&self, index: usize) -> &[f32] {
+        self.0.volume(index)
+    }
+}
+
+/// Trains the fold.
+///
+/// # Errors
+/// When the run's files do not fit together, or training fails; what was written stays whole.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let device = device::select(&args.device)?;
+    let run = RunFolder::new(&args.run);
+    let plan = run.plan()?;
+    if args.fold >= plan.folds.value {
+        bail!("there is no fold {}: the plan has {}, counted from 0", args.fold, plan.folds.value);
+    }
+    let splits = Splits::read(&run.splits())?;
+    if splits.folds != plan.folds.value {
+        bail!("{} has {} folds and the plan {}", run.splits().display(), splits.folds, plan.folds.value);
+    }
+    let index = run.cache_index();
+    let cache = Cache::open_index(&index)?;
+    if cache.shape() != plan.input.value || cache.sequence() != plan.sequence {
+        let (sequence, shape) = (cache.sequence().label(), cache.shape());
+        bail!(
+            "{} holds {sequence} volumes of {shape:?}, the plan wants {} of {:?}: run fcdd admin retrain --resume",
+            index.display(),
+            plan.sequence.label(),
+            plan.input.value
+        );
+    }
+
+    let mut subjects = Subjects { train: Vec::new(), validation: Vec::new(), test: Vec::new() };
+    for (index, subject) in cache.subjects().iter().enumerate() {
+        let part = splits.part(args.fold, &subject.id);
+        let part = part.with_context(|| format!("{} is in the cache, but not in splits.json", subject.id))?;
+        let label = if subject.group == Group::Fcd { FCD as i64 } else { 0 };
+        let sample = Sample { index, label, subject: subject.id.clone() };
+        match part {
+            Part::Train => subjects.train.push(sample),
+            Part::Validation => subjects.validation.push(sample),
+            Part::Test => subjects.test.push(sample),
+        }
+    }
+
+    tch::set_num_threads(i32::try_from(plan.threads.value)?);
+    let folder = run.fold(args.fold);
+    let fold = Fold { plan, fold: args.fold, folder, source: Arc::new(Volumes(cache)), subjects, device };
+    let mut out = std::io::stdout().lock();
+    fold.train(args.resume, &mut |event| {
+        let line = serde_json::to_string(event)?;
+        writeln!(out, "{line}")?;
+        out.flush()
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
