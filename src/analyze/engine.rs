@@ -212,6 +212,7 @@ impl LoadedModel {
             version: model.version.clone(),
             digest: model.digest.clone(),
             trained: model.trained,
+            synthetic: model.synthetic,
             data_source: model.data_source.clone(),
             architecture: model.architecture.clone(),
             folds,

@@ -25,6 +25,8 @@ pub struct Model {
     pub architecture: String,
     /// False for demonstration models.
     pub trained: bool,
+    /// True where it was trained on synthetic data only.
+    pub synthetic: bool,
     /// What it was trained on.
     pub data_source: String,
     /// SHA-256 over manifest and files, hexadecimal.
@@ -69,6 +71,7 @@ impl Model {
             sequence: manifest.sequence,
             architecture: manifest.architecture.to_string(),
             trained: manifest.trained,
+            synthetic: manifest.is_synthetic(),
             data_source: manifest.data_source.clone(),
             digest: folder.digest().to_owned(),
             input: InputSpec {

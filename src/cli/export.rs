@@ -177,11 +177,15 @@ fn manifest_for(args: &Args, spec: &NetworkSpec) -> Manifest {
             stride: spec.total_stride(),
             shape: spec.map_shape(args.input),
             threshold_logit: statement.threshold_logit,
+            threshold_rule: None,
+            control_percentile: None,
         },
-        decision: Decision { threshold: 0.5 },
+        decision: Decision { threshold: 0.5, rule: None },
         calibration: Calibration::NONE,
         precision: PrecisionList { validated: [Precision::Fp32].into() },
+        training: None,
         files: Vec::new(),
+        records: Vec::new(),
         changelog: vec![Change { version: VERSION.into(), date: CHANGED.into(), text: statement.change.into() }],
     }
 }

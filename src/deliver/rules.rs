@@ -8,7 +8,7 @@ use regex::{Regex, RegexBuilder};
 use crate::config::Destination;
 use crate::ledger::outbox::OutboxRow;
 use crate::observe::events::deliver::DeliveriesHeld;
-use crate::study::{Analysis, ObjectKind, RenderedObject};
+use crate::study::{Analysis, ObjectKind, RenderedObject, Standing};
 
 /// A destination whose rules cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -31,13 +31,13 @@ pub struct StudyFacts {
     pub calling_ae: String,
     /// Study Description (0008,1030); may be empty.
     pub study_description: String,
-    /// Whether an untrained demonstration model had a part in the results.
+    /// Whether a demonstration model had a part in the results: untrained, or trained on synthetic data only.
     pub untrained: bool,
 }
 
-/// True when an untrained demonstration model had a part in an analysis.
+/// True when a demonstration model had a part in an analysis: untrained, or trained on synthetic data only.
 pub fn is_untrained(analysis: &Analysis) -> bool {
-    analysis.outcomes.iter().any(|outcome| !outcome.model.trained)
+    analysis.standing() != Standing::Trained
 }
 
 /// The rules of every destination.
@@ -113,7 +113,8 @@ impl DestinationRule {
 
     fn withheld(&self, study: &StudyFacts) -> Option<String> {
         (study.untrained && !self.takes_untrained).then(|| {
-            "made by an untrained demonstration model; such results go to loopback only, unless allow_untrained is set"
+            "made by a demonstration model (untrained, or trained on synthetic data only); such results go to loopback \
+             only, unless allow_untrained is set"
                 .to_owned()
         })
     }

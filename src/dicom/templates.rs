@@ -78,6 +78,8 @@ pub struct Texts {
     pub notice: String,
     /// Said of every result of an untrained model.
     pub untrained: String,
+    /// Said of every result of a model that was trained on synthetic data only.
+    pub synthetic: String,
     /// Said of a heatmap with one value everywhere.
     pub constant_heatmap: String,
 }
@@ -111,6 +113,8 @@ pub struct CardTexts {
     pub not_verified: String,
     pub untrained: String,
     pub untrained_hint: String,
+    pub synthetic: String,
+    pub synthetic_hint: String,
     pub suspected: String,
     pub not_suspected: String,
     pub unassessable: String,
@@ -446,6 +450,7 @@ impl Checker {
         let texts = Texts {
             notice: self.text(&mut section, "notice", 200, Characters::Ascii),
             untrained: self.text(&mut section, "untrained", 100, Characters::Ascii),
+            synthetic: self.text(&mut section, "synthetic", 100, Characters::Ascii),
             constant_heatmap: self.text(&mut section, "constant-heatmap", 200, Characters::Ascii),
         };
         self.close_section(section);
@@ -471,6 +476,8 @@ impl Checker {
             not_verified: word("not-verified", 40),
             untrained: word("untrained", 40),
             untrained_hint: word("untrained-hint", 90),
+            synthetic: word("synthetic", 40),
+            synthetic_hint: word("synthetic-hint", 90),
             suspected: word("suspected", 30),
             not_suspected: word("not-suspected", 30),
             unassessable: word("unassessable", 30),

@@ -52,9 +52,16 @@ pub struct Manifest {
     pub calibration: Calibration,
     /// Arithmetic that may be used.
     pub precision: PrecisionList,
+    /// How it was trained; missing where it was not.
+    #[serde(default)]
+    pub training: Option<Training>,
     /// One ONNX file per fold, in order.
     #[serde(rename = "file")]
     pub files: Vec<ModelFile>,
+    /// Tables about the training that lie beside the networks: its subjects, their out-of-fold logits, the run's
+    /// figures.
+    #[serde(default, rename = "record")]
+    pub records: Vec<ModelFile>,
     /// Newest first.
     #[serde(default)]
     pub changelog: Vec<Change>,
@@ -88,6 +95,12 @@ pub struct Map {
     pub shape: [usize; 3],
     /// Regions are parts of the unnormalised map above this value (logit units).
     pub threshold_logit: f64,
+    /// How the threshold was chosen.
+    #[serde(default)]
+    pub threshold_rule: Option<String>,
+    /// The percentile of out-of-fold controls' maxima that the threshold is, 0..100.
+    #[serde(default)]
+    pub control_percentile: Option<f64>,
 }
 
 /// From probability to verdict.
@@ -96,6 +109,9 @@ pub struct Map {
 pub struct Decision {
     /// Suspected from this calibrated probability on, 0..1.
     pub threshold: f64,
+    /// How the threshold was chosen.
+    #[serde(default)]
+    pub rule: Option<String>,
 }
 
 /// How logits become probabilities.
@@ -120,6 +136,9 @@ pub struct Calibration {
     /// Any finite number.
     #[serde(default)]
     pub offset: f64,
+    /// What it was fitted on, in words.
+    #[serde(default)]
+    pub fitted_on: Option<String>,
 }
 
 fn one() -> f64 {
@@ -128,7 +147,7 @@ fn one() -> f64 {
 
 impl Calibration {
     /// No calibration.
-    pub const NONE: Calibration = Calibration { kind: CalibrationKind::None, scale: 1.0, offset: 0.0 };
+    pub const NONE: Calibration = Calibration { kind: CalibrationKind::None, scale: 1.0, offset: 0.0, fitted_on: None };
 
     /// The calibrated logit of `logits[1] − logits[0]`.
     pub fn calibrated_logit(&self, logit: f64) -> f64 {
@@ -159,7 +178,26 @@ pub struct PrecisionList {
     pub validated: BTreeSet<Precision>,
 }
 
-/// One fold's network.
+/// How a model was trained, and on whom.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Training {
+    /// True where no scan of a person was among the subjects: results say so.
+    pub synthetic: bool,
+    /// The record with a hash per subject that took part: [`SUBJECTS`].
+    pub subjects: String,
+    /// Share of patients among them, 0..1: the prior that the probabilities assume.
+    pub prevalence: f64,
+    /// Folds of the cross-validation; with fewer files some were left out.
+    pub folds: usize,
+    /// Digest of the run's plan.
+    pub plan: String,
+}
+
+/// The record that names a model's subjects: a SHA-256 per line, sorted.
+pub const SUBJECTS: &str = "subjects.txt";
+
+/// A file that the manifest names: a fold's network, or a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelFile {
@@ -256,7 +294,7 @@ impl Manifest {
         if !calibration.offset.is_finite() {
             return Err(wrong("calibration.offset", "a finite number", calibration.offset));
         }
-        if calibration.kind == CalibrationKind::None && *calibration != Calibration::NONE {
+        if calibration.kind == CalibrationKind::None && (calibration.scale, calibration.offset) != (1.0, 0.0) {
             let found = (calibration.scale, calibration.offset);
             return Err(wrong("calibration", "scale 1 and offset 0 where kind is \"none\"", found));
         }
@@ -264,6 +302,7 @@ impl Manifest {
             return Err(wrong("precision.validated", "a list with \"fp32\" in it", &self.precision.validated));
         }
         self.check_files()?;
+        self.check_training()?;
         for change in &self.changelog {
             if !is_semantic_version(&change.version) {
                 return Err(wrong("changelog.version", "a semantic version such as 1.4.0", &change.version));
@@ -308,6 +347,9 @@ impl Manifest {
         if !self.map.threshold_logit.is_finite() {
             return Err(wrong("map.threshold_logit", "a finite number", self.map.threshold_logit));
         }
+        if self.map.control_percentile.is_some_and(|percentile| !(0.0..=100.0).contains(&percentile)) {
+            return Err(wrong("map.control_percentile", "a percentile from 0 to 100", self.map.control_percentile));
+        }
         Ok(())
     }
 
@@ -323,14 +365,48 @@ impl Manifest {
             if !seen.insert(&file.name) {
                 return Err(wrong("file.name", "each file once", &file.name));
             }
-            let is_hex = file.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-            if file.sha256.len() != 64 || !is_hex {
-                let field = format!("file.sha256 of {}", file.name);
-                return Err(wrong(field, "64 lower-case hexadecimal digits", &file.sha256));
+            check_digest("file", file)?;
+        }
+        for record in &self.records {
+            let ending = [".txt", ".csv", ".json"].iter().any(|ending| record.name.ends_with(ending));
+            if !(is_plain_name(&record.name) && ending) {
+                let expected = "a plain file name ending in .txt, .csv or .json, without a path";
+                return Err(wrong("record.name", expected, &record.name));
             }
+            if !seen.insert(&record.name) {
+                return Err(wrong("record.name", "each file once", &record.name));
+            }
+            check_digest("record", record)?;
         }
         Ok(())
     }
+
+    fn check_training(&self) -> Result<(), ManifestError> {
+        let Some(training) = &self.training else { return Ok(()) };
+        if !self.records.iter().any(|record| record.name == training.subjects) {
+            return Err(wrong("training.subjects", "the name of a [[record]]", &training.subjects));
+        }
+        if !(0.0..=1.0).contains(&training.prevalence) {
+            return Err(wrong("training.prevalence", "a share from 0 to 1", training.prevalence));
+        }
+        if training.folds < self.files.len() {
+            return Err(wrong("training.folds", "at least as many as there are files", training.folds));
+        }
+        Ok(())
+    }
+
+    /// True where the model was trained, and on synthetic subjects only.
+    pub fn is_synthetic(&self) -> bool {
+        self.training.as_ref().is_some_and(|training| training.synthetic)
+    }
+}
+
+fn check_digest(table: &str, file: &ModelFile) -> Result<(), ManifestError> {
+    let is_hex = file.sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if file.sha256.len() == 64 && is_hex {
+        return Ok(());
+    }
+    Err(wrong(format!("{table}.sha256 of {}", file.name), "64 lower-case hexadecimal digits", &file.sha256))
 }
 
 /// The value of `input.stem_stride_one_axis` for a geometry.
@@ -391,11 +467,30 @@ pub(super) mod tests {
                 preprocessing: PREPROCESSING.into(),
                 background: 0.0,
             },
-            map: Map { stride: [16, 32, 32], shape: [5, 3, 3], threshold_logit: 1.25 },
-            decision: Decision { threshold: 0.5 },
-            calibration: Calibration { kind: CalibrationKind::Platt, scale: 0.8, offset: -0.25 },
+            map: Map {
+                stride: [16, 32, 32],
+                shape: [5, 3, 3],
+                threshold_logit: 1.25,
+                threshold_rule: Some("by \"hand\"".into()),
+                control_percentile: Some(95.0),
+            },
+            decision: Decision { threshold: 0.5, rule: Some("half".into()) },
+            calibration: Calibration {
+                kind: CalibrationKind::Platt,
+                scale: 0.8,
+                offset: -0.25,
+                fitted_on: Some("out-of-fold logits".into()),
+            },
             precision: PrecisionList { validated: [Precision::Bf16, Precision::Fp32].into() },
+            training: Some(Training {
+                synthetic: true,
+                subjects: SUBJECTS.into(),
+                prevalence: 0.25,
+                folds: 5,
+                plan: "a".repeat(64),
+            }),
             files: vec![ModelFile { name: "fold_0.onnx".into(), sha256: "0".repeat(64) }],
+            records: vec![ModelFile { name: SUBJECTS.into(), sha256: "1".repeat(64) }],
             changelog: vec![Change { version: "0.1.0".into(), date: "2026-11-23".into(), text: "First.".into() }],
         }
     }
@@ -431,6 +526,13 @@ pub(super) mod tests {
             ("fold_0.onnx", "../fold_0.onnx", "file.name"),
             ("fold_0.onnx", "fold_0.bin", "file.name"),
             ("000000", "00000G", "file.sha256 of fold_0.onnx"),
+            ("prevalence = 0.25", "prevalence = 1.5", "training.prevalence"),
+            ("subjects = \"subjects.txt\"", "subjects = \"others.txt\"", "training.subjects"),
+            ("folds = 5", "folds = 0", "training.folds"),
+            ("name = \"subjects.txt\"", "name = \"x/subjects.txt\"", "record.name"),
+            ("name = \"subjects.txt\"", "name = \"manifest.toml\"", "record.name"),
+            ("111111", "11111x", "record.sha256 of subjects.txt"),
+            ("control_percentile = 95.0", "control_percentile = 101.0", "map.control_percentile"),
             ("geometry = \"paper\"", "geometry = \"faithful\"", "input.stem_stride_one_axis"),
         ] {
             assert!(text.contains(from), "{from} is not in the example");
@@ -448,7 +550,7 @@ pub(super) mod tests {
             text.replace("width = 16", "width = 16\nwidht = 16"),
             text.replace("background = 0.0", ""),
             text.replace("resnet10", "resnet12"),
-            text.replace("[decision]\nthreshold = 0.5", ""),
+            text.replace("[decision]\nthreshold = 0.5", "[decision]"),
         ] {
             assert!(matches!(Manifest::from_toml(&wrong), Err(ManifestError::Syntax(_))));
         }
@@ -466,7 +568,7 @@ pub(super) mod tests {
 
     #[test]
     fn platt_moves_the_logit() {
-        let platt = Calibration { kind: CalibrationKind::Platt, scale: 2.0, offset: -1.0 };
+        let platt = Calibration { kind: CalibrationKind::Platt, scale: 2.0, offset: -1.0, fitted_on: None };
         assert_eq!(platt.probability(0.5), 0.5);
         assert_eq!(Calibration::NONE.probability(0.0), 0.5);
         assert!((Calibration::NONE.probability(3.0_f64.ln()) - 0.75).abs() < 1e-12);

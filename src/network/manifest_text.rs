@@ -56,25 +56,56 @@ impl Manifest {
             format!("stride = {}", axes(self.map.stride)),
             format!("shape = {}", axes(self.map.shape)),
             format!("threshold_logit = {}", number(self.map.threshold_logit)),
+        ];
+        // What only trained models have is not written for others: their files must not change.
+        let said = |key: &str, value: Option<String>, lines: &mut Vec<String>| {
+            lines.extend(value.map(|value| format!("{key} = {value}")));
+        };
+        said("threshold_rule", self.map.threshold_rule.as_deref().map(text), &mut lines);
+        said("control_percentile", self.map.control_percentile.map(number), &mut lines);
+        lines.extend([
             String::new(),
             "[decision]".to_owned(),
             format!("threshold = {}", number(self.decision.threshold)),
+        ]);
+        said("rule", self.decision.rule.as_deref().map(text), &mut lines);
+        lines.extend([
             String::new(),
             "[calibration]".to_owned(),
             "# p = sigmoid(scale * logit + offset), logit = logits[1] - logits[0].".to_owned(),
             format!("kind = \"{kind}\""),
             format!("scale = {}", number(self.calibration.scale)),
             format!("offset = {}", number(self.calibration.offset)),
-            String::new(),
-            "[precision]".to_owned(),
-            format!("validated = [{}]", precisions.join(", ")),
-        ];
+        ]);
+        said("fitted_on", self.calibration.fitted_on.as_deref().map(text), &mut lines);
+        lines.extend([String::new(), "[precision]".to_owned(), format!("validated = [{}]", precisions.join(", "))]);
+        if let Some(training) = &self.training {
+            lines.extend([
+                String::new(),
+                "[training]".to_owned(),
+                "# synthetic = true: trained on synthetic data only. prevalence: the prior of the probabilities."
+                    .to_owned(),
+                format!("synthetic = {}", training.synthetic),
+                format!("subjects = {}", text(&training.subjects)),
+                format!("prevalence = {}", number(training.prevalence)),
+                format!("folds = {}", training.folds),
+                format!("plan = {}", text(&training.plan)),
+            ]);
+        }
         for file in &self.files {
             lines.extend([
                 String::new(),
                 "[[file]]".to_owned(),
                 format!("name = {}", text(&file.name)),
                 format!("sha256 = {}", text(&file.sha256)),
+            ]);
+        }
+        for record in &self.records {
+            lines.extend([
+                String::new(),
+                "[[record]]".to_owned(),
+                format!("name = {}", text(&record.name)),
+                format!("sha256 = {}", text(&record.sha256)),
             ]);
         }
         for change in &self.changelog {

@@ -111,6 +111,9 @@ impl ModelFolder {
         for index in 0..folder.folds() {
             folder.fold_bytes(index)?;
         }
+        for record in &folder.manifest.records {
+            folder.checked_bytes(record)?;
+        }
         Ok(folder)
     }
 
@@ -120,18 +123,36 @@ impl ModelFolder {
     /// # Errors
     /// [`ModelFolderError::NotEmpty`] when there is anything in `path`; a manifest that contradicts itself;
     /// input and output errors.
-    pub fn write(path: &Path, mut manifest: Manifest, onnx_files: &[Vec<u8>]) -> Result<ModelFolder, ModelFolderError> {
+    pub fn write(path: &Path, manifest: Manifest, onnx_files: &[Vec<u8>]) -> Result<ModelFolder, ModelFolderError> {
+        ModelFolder::write_with_records(path, manifest, onnx_files, &[])
+    }
+
+    /// The same with records (name and contents); `manifest.records` is filled in from them.
+    ///
+    /// # Errors
+    /// As [`ModelFolder::write`].
+    pub fn write_with_records(
+        path: &Path,
+        mut manifest: Manifest,
+        onnx_files: &[Vec<u8>],
+        records: &[(&str, Vec<u8>)],
+    ) -> Result<ModelFolder, ModelFolderError> {
         require_empty(path)?;
         manifest.files = onnx_files
             .iter()
             .enumerate()
             .map(|(fold, bytes)| ModelFile { name: format!("fold_{fold}.onnx"), sha256: sha256_hex(bytes) })
             .collect();
+        manifest.records = records
+            .iter()
+            .map(|(name, bytes)| ModelFile { name: (*name).to_owned(), sha256: sha256_hex(bytes) })
+            .collect();
         let manifest_path = path.join(MANIFEST);
         manifest.check().map_err(|source| ModelFolderError::Manifest { path: manifest_path.clone(), source })?;
 
         fs::create_dir_all(path).map_err(ModelFolderError::io(path))?;
-        for (file, bytes) in manifest.files.iter().zip(onnx_files) {
+        let contents = onnx_files.iter().chain(records.iter().map(|(_, bytes)| bytes));
+        for (file, bytes) in manifest.files.iter().chain(&manifest.records).zip(contents) {
             let file_path = path.join(&file.name);
             fs::write(&file_path, bytes).map_err(ModelFolderError::io(&file_path))?;
         }
@@ -172,6 +193,19 @@ impl ModelFolder {
             folds: self.folds(),
             index,
         })?;
+        self.checked_bytes(file)
+    }
+
+    /// A record by its name, checked against the manifest; `None` when the model has none of that name.
+    ///
+    /// # Errors
+    /// The file is gone or is no longer the one that the manifest names.
+    pub fn record(&self, name: &str) -> Result<Option<Vec<u8>>, ModelFolderError> {
+        let record = self.manifest.records.iter().find(|record| record.name == name);
+        record.map(|record| self.checked_bytes(record)).transpose()
+    }
+
+    fn checked_bytes(&self, file: &ModelFile) -> Result<Vec<u8>, ModelFolderError> {
         let path = self.path.join(&file.name);
         let bytes = fs::read(&path).map_err(ModelFolderError::io(&path))?;
         let found = sha256_hex(&bytes);
@@ -222,10 +256,13 @@ fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::manifest::SUBJECTS;
     use crate::network::manifest::tests::example;
 
     fn written(parent: &Path) -> ModelFolder {
-        ModelFolder::write(&parent.join("model"), example(), &[b"first".to_vec(), b"second".to_vec()]).unwrap()
+        let records = [(SUBJECTS, b"of nobody".to_vec())];
+        let files = [b"first".to_vec(), b"second".to_vec()];
+        ModelFolder::write_with_records(&parent.join("model"), example(), &files, &records).unwrap()
     }
 
     #[test]
@@ -265,6 +302,17 @@ mod tests {
         fs::write(&first, b"first").unwrap();
         fs::write(folder.path().join("fold_2.ONNX"), b"").unwrap();
         assert!(matches!(ModelFolder::load(folder.path()), Err(ModelFolderError::UnexpectedFile { .. })));
+    }
+
+    #[test]
+    fn a_changed_record_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = written(parent.path());
+        assert_eq!(folder.record(SUBJECTS).unwrap().unwrap(), b"of nobody");
+        assert!(folder.record("others.txt").unwrap().is_none());
+        let path = folder.path().join(SUBJECTS);
+        fs::write(&path, b"of somebody").unwrap();
+        assert!(matches!(ModelFolder::load(folder.path()), Err(ModelFolderError::Digest { path: p, .. }) if p == path));
     }
 
     #[test]

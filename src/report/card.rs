@@ -12,7 +12,7 @@ use super::three_planes::{Plane, View, focus};
 use super::{ObjectBytes, ReportError, Results};
 use crate::config;
 use crate::dicom::{Templates, Uid};
-use crate::study::{Analysis, AssembledStudy, Hemisphere, ModelOutcome, ObjectKind, Region, Verdict};
+use crate::study::{Analysis, AssembledStudy, Hemisphere, ModelOutcome, ObjectKind, Region, Standing, Verdict};
 
 /// Size of the card, pixels.
 pub const WIDTH: u32 = 1024;
@@ -67,13 +67,17 @@ pub fn card_picture(
     svg.text([right, 30.0], 15.0, "bold", AMBER, Anchor::End, &words.notice);
     svg.text([right, 52.0], 13.0, "bold", PLAIN, Anchor::End, &words.not_verified);
 
-    let untrained = analysis.outcomes.iter().any(|outcome| !outcome.model.trained);
+    let warning = match analysis.standing() {
+        Standing::Untrained => Some((&words.untrained, &words.untrained_hint)),
+        Standing::SyntheticOnly => Some((&words.synthetic, &words.synthetic_hint)),
+        Standing::Trained => None,
+    };
     let mut top = 64.0;
-    if untrained {
+    if let Some((warning, hint)) = warning {
         let middle = f64::from(WIDTH) / 2.0;
         svg.rectangle([0.0, top, f64::from(WIDTH), 70.0], ALARM, 0.0);
-        svg.text([middle, top + 40.0], 34.0, "bold", "#ffffff", Anchor::Middle, &words.untrained);
-        svg.text([middle, top + 60.0], 13.0, "normal", "#ffe3df", Anchor::Middle, &words.untrained_hint);
+        svg.text([middle, top + 40.0], 34.0, "bold", "#ffffff", Anchor::Middle, warning);
+        svg.text([middle, top + 60.0], 13.0, "normal", "#ffe3df", Anchor::Middle, hint);
         top += 70.0;
     }
     put_verdict(&mut svg, analysis, templates, top);
@@ -139,7 +143,7 @@ fn put_models(svg: &mut Svg, analysis: &Analysis, templates: &Templates, top: f6
         let model = format!("{} {}", outcome.model.name, outcome.model.version);
         svg.text([LEFT + 14.0, y + 25.0], 17.0, "bold", BRIGHT, Anchor::Start, outcome.sequence.label());
         svg.text([LEFT + 80.0, y + 25.0], 14.0, "normal", PLAIN, Anchor::Start, &fitted(&model, 34));
-        let colour = if outcome.model.trained { BRIGHT } else { DIM };
+        let colour = if outcome.model.standing() == Standing::Trained { BRIGHT } else { DIM };
         svg.text([right - 14.0, y + 26.0], 19.0, "bold", colour, Anchor::End, &percent(outcome.probability));
         let first = format!("{} {}", words.threshold, percent(outcome.threshold));
         svg.text([LEFT + 14.0, y + 46.0], 13.0, "normal", DIM, Anchor::Start, &first);

@@ -16,7 +16,7 @@ use super::modules::elements::{
     ascii, code_item, encode_file, put_code, put_numbers, put_sequence, put_text, reference_item, shortened,
 };
 use super::modules::series_and_sop::{put_instance, put_rgb_secondary_capture, put_series};
-use super::{ReportError, Results};
+use super::{ReportError, Results, caveat};
 use crate::config;
 use crate::dicom::codes::{GRAD_CAM, SOURCE_IMAGE_FOR_PROCESSING};
 use crate::dicom::{Dataset, Uid};
@@ -177,9 +177,7 @@ pub fn image_comments(results: &Results<'_>, outcome: Option<&ModelOutcome>) -> 
     let outcomes = results.analysis.outcomes.iter().filter(|o| outcome.is_none_or(|only| only.sequence == o.sequence));
     for outcome in outcomes {
         comments.push(format!("{} {}", ascii(&outcome.model.name), ascii(&outcome.model.version)));
-        if !outcome.model.trained {
-            comments.push(texts.untrained.clone());
-        }
+        comments.extend(caveat(texts, outcome.model.standing()).cloned());
         if outcome.heatmap.constant {
             comments.push(texts.constant_heatmap.clone());
         }
@@ -203,9 +201,9 @@ fn derivation(results: &Results<'_>, outcome: &ModelOutcome) -> String {
         text.push_str("; ");
         text.push_str(&results.templates.texts.constant_heatmap);
     }
-    if !outcome.model.trained {
+    if let Some(caveat) = caveat(&results.templates.texts, outcome.model.standing()) {
         text.push_str("; ");
-        text.push_str(&results.templates.texts.untrained);
+        text.push_str(caveat);
     }
     shortened(&text, 1024)
 }

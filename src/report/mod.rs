@@ -26,12 +26,22 @@ use std::path::Path;
 use std::time::Instant;
 
 use crate::config;
+use crate::dicom::templates::Texts;
 use crate::dicom::{Dataset, InvalidUid, Templates, Uid};
 use crate::observe::events::report as events;
 use crate::spool::{self, SpoolError};
-use crate::study::{Analysis, AssembledStudy, ObjectKind, RenderedObject};
+use crate::study::{Analysis, AssembledStudy, ObjectKind, RenderedObject, Standing};
 use modules::ContentTime;
 use uids::ResultUids;
+
+/// What must be said of every result of a model with that standing; nothing of one that learned from people.
+fn caveat(texts: &Texts, standing: Standing) -> Option<&String> {
+    match standing {
+        Standing::Untrained => Some(&texts.untrained),
+        Standing::SyntheticOnly => Some(&texts.synthetic),
+        Standing::Trained => None,
+    }
+}
 
 /// Why results could not be written.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::dicom::Templates;
-use crate::study::{Analysis, AssembledStudy, Sequence, Stack};
+use crate::study::{Analysis, AssembledStudy, Sequence, Stack, Standing};
 
 /// Version of the JSON's format.
 const FORMAT: u32 = 1;
@@ -12,11 +12,12 @@ const FORMAT: u32 = 1;
 /// caller may add timings of stages that analysis does not know (`assemble`, `report`) to `timings_ms`.
 pub fn result_json(study: &AssembledStudy, analysis: &Analysis, templates: &Templates) -> Value {
     let probability = |sequence| analysis.outcome(sequence).map(|outcome| outcome.probability);
-    let untrained = analysis.outcomes.iter().any(|outcome| !outcome.model.trained);
+    let standing = analysis.standing();
     json!({
         "format": FORMAT,
         "note": templates.texts.notice,
-        "untrained": untrained.then_some(&templates.texts.untrained),
+        "untrained": (standing == Standing::Untrained).then_some(&templates.texts.untrained),
+        "synthetic": (standing == Standing::SyntheticOnly).then_some(&templates.texts.synthetic),
         "fcdd_version": env!("CARGO_PKG_VERSION"),
         "study_uid": study.study_uid,
         "probability": {
@@ -35,6 +36,7 @@ pub fn result_json(study: &AssembledStudy, analysis: &Analysis, templates: &Temp
             "version": outcome.model.version,
             "digest": outcome.model.digest,
             "trained": outcome.model.trained,
+            "synthetic": outcome.model.synthetic,
             "data_source": outcome.model.data_source,
             "architecture": outcome.model.architecture,
             "folds": outcome.model.folds,

@@ -13,7 +13,7 @@ use super::drawing::{Anchor, Picture, Svg, draw, fitted};
 use super::grey::GreyWindow;
 use crate::config;
 use crate::dicom::Templates;
-use crate::study::{Analysis, AssembledStudy, Heatmap, Sequence, SourceVolume};
+use crate::study::{Analysis, AssembledStudy, Heatmap, Sequence, SourceVolume, Standing};
 use crate::volume::Affine;
 
 /// A plane along the patient's axes.
@@ -281,12 +281,15 @@ pub fn overview_png(
         .collect();
     let width = (3.0 * tile + 4.0 * MARGIN) as u32;
     let height = (HEADER + rows.len().max(1) as f64 * (tile + CAPTION) + MARGIN) as u32;
-    let untrained = analysis.outcomes.iter().any(|o| !o.model.trained);
     let card = &templates.card;
+    let (title, bar) = match analysis.standing() {
+        Standing::Untrained => (&card.untrained, "#a3221c"),
+        Standing::SyntheticOnly => (&card.synthetic, "#a3221c"),
+        Standing::Trained => (&card.title, "#1a222c"),
+    };
 
     let mut svg = Svg::new(width, height, "#0f1419");
-    svg.rectangle([0.0, 0.0, f64::from(width), HEADER - 8.0], if untrained { "#a3221c" } else { "#1a222c" }, 0.0);
-    let title = if untrained { &card.untrained } else { &card.title };
+    svg.rectangle([0.0, 0.0, f64::from(width), HEADER - 8.0], bar, 0.0);
     svg.text([MARGIN, 36.0], 22.0, "bold", "#ffffff", Anchor::Start, &fitted(title, 44));
     svg.text([f64::from(width) - MARGIN, 35.0], 15.0, "bold", "#ffd27a", Anchor::End, &card.notice);
     if rows.is_empty() {

@@ -68,6 +68,8 @@ pub struct ModelIdentity {
     pub digest: String,
     /// False for the demonstration models with random weights.
     pub trained: bool,
+    /// True where no scan of a person was among its training subjects.
+    pub synthetic: bool,
     /// What the training data was, in the manifest's words.
     pub data_source: String,
     /// Architecture, e.g. `resnet18`.
@@ -80,6 +82,28 @@ pub struct ModelIdentity {
     pub precision: String,
     /// Edge lengths (mm) of one cell of the last feature map along D, H, W.
     pub cell_mm: [f64; 3],
+}
+
+/// What a model's numbers are worth; the least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// Random weights: its numbers mean nothing.
+    Untrained,
+    /// Trained on synthetic data only: its numbers say nothing about patients.
+    SyntheticOnly,
+    /// Trained on scans of people.
+    Trained,
+}
+
+impl ModelIdentity {
+    /// What its numbers are worth.
+    pub fn standing(&self) -> Standing {
+        match (self.trained, self.synthetic) {
+            (false, _) => Standing::Untrained,
+            (true, true) => Standing::SyntheticOnly,
+            (true, false) => Standing::Trained,
+        }
+    }
 }
 
 /// Side of the patient's head. Decided by the sign of x relative to the head's mid-plane.
@@ -177,5 +201,10 @@ impl Analysis {
     /// The outcome for one sequence, if its model ran.
     pub fn outcome(&self, sequence: Sequence) -> Option<&ModelOutcome> {
         self.outcomes.iter().find(|o| o.sequence == sequence)
+    }
+
+    /// The least of what the models that ran are worth; `Trained` when none did, since then nothing is claimed.
+    pub fn standing(&self) -> Standing {
+        self.outcomes.iter().map(|o| o.model.standing()).min().unwrap_or(Standing::Trained)
     }
 }

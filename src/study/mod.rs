@@ -11,7 +11,9 @@ pub mod in_flight;
 pub mod objects;
 pub mod series_verdict;
 
-pub use analysis::{Analysis, Fused, Heatmap, Hemisphere, ModelIdentity, ModelOutcome, Reason, Region, Verdict};
+pub use analysis::{
+    Analysis, Fused, Heatmap, Hemisphere, ModelIdentity, ModelOutcome, Reason, Region, Standing, Verdict,
+};
 pub use assembled::{AssembledStudy, ImagePlane, InputDigest, Sequence, SliceSource, SourceVolume, Stack};
 pub use group::{Group, UnknownGroup};
 pub use in_flight::InFlight;

@@ -141,11 +141,19 @@ pub fn manifest(sequence: Sequence, trained: bool) -> Manifest {
             preprocessing: manifest::PREPROCESSING.into(),
             background: 0.0,
         },
-        map: Map { stride: spec.total_stride(), shape: spec.map_shape(INPUT), threshold_logit: 0.0 },
-        decision: Decision { threshold: 0.5 },
+        map: Map {
+            stride: spec.total_stride(),
+            shape: spec.map_shape(INPUT),
+            threshold_logit: 0.0,
+            threshold_rule: None,
+            control_percentile: None,
+        },
+        decision: Decision { threshold: 0.5, rule: None },
         calibration: Calibration::NONE,
         precision: PrecisionList { validated: [Precision::Fp32].into() },
+        training: None,
         files: Vec::new(),
+        records: Vec::new(),
         changelog: vec![Change { version: "0.1.0".into(), date: "2026-11-23".into(), text: "Test.".into() }],
     }
 }

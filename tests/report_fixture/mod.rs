@@ -232,6 +232,7 @@ pub fn outcome(study: &AssembledStudy, sequence: Sequence, probability: f64, at_
             version: "1.2.0".into(),
             digest: "ab".repeat(32),
             trained: true,
+            synthetic: false,
             data_source: "made up for a test".into(),
             architecture: "resnet18".into(),
             folds: 5,

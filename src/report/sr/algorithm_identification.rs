@@ -2,7 +2,7 @@
 
 use super::content_item::{ContentItem, Relationship};
 use crate::dicom::{codes, identity};
-use crate::study::{Analysis, Fused, ModelOutcome};
+use crate::study::{Analysis, Fused, ModelOutcome, Standing};
 
 /// Name, version and parameters of an algorithm.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,7 +32,12 @@ impl Algorithm {
         }
         parameters.push(format!("execution provider={} ({})", model.provider, model.precision));
         parameters.push(format!("digest={}", model.digest));
-        parameters.push(format!("trained={}", if model.trained { "yes" } else { "no" }));
+        let trained = match model.standing() {
+            Standing::Untrained => "no",
+            Standing::SyntheticOnly => "on synthetic data only",
+            Standing::Trained => "yes",
+        };
+        parameters.push(format!("trained={trained}"));
         Algorithm { name: model.name.clone(), version: model.version.clone(), parameters }
     }
 

@@ -9,7 +9,7 @@ use super::image_library::{self, Reference};
 use super::measurement_group::{PlanarRegion, WholeStudy, presence};
 use super::observer_context;
 use crate::dicom::codes;
-use crate::report::Results;
+use crate::report::{Results, caveat};
 use crate::study::{Fused, ModelOutcome, Verdict};
 
 /// The tree's root.
@@ -41,9 +41,7 @@ fn fused_group(results: &Results<'_>, images: &[Reference]) -> ContentItem {
     let analysis = results.analysis;
     let concepts = &results.templates.concepts;
     let mut comments = vec![results.templates.texts.notice.clone()];
-    if analysis.outcomes.iter().any(|o| !o.model.trained) {
-        comments.push(results.templates.texts.untrained.clone());
-    }
+    comments.extend(caveat(&results.templates.texts, analysis.standing()).cloned());
     let sentences = analysis.verdict.reasons().iter().chain(&analysis.remarks);
     comments.extend(sentences.map(|reason| format!("{} [{}]", reason.text, reason.code)));
     WholeStudy {
@@ -68,9 +66,7 @@ fn model_group(results: &Results<'_>, outcome: &ModelOutcome) -> ContentItem {
     let stack = results.study.chosen(outcome.sequence);
     let images = stack.map(image_library::images_of_stack).unwrap_or_default();
     let mut comments = Vec::new();
-    if !outcome.model.trained {
-        comments.push(texts.untrained.clone());
-    }
+    comments.extend(caveat(texts, outcome.model.standing()).cloned());
     if outcome.heatmap.constant {
         comments.push(texts.constant_heatmap.clone());
     }
