@@ -13,6 +13,7 @@
 mod analysis_worker;
 mod completion_watch;
 mod housekeeping;
+mod model_watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +110,8 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Daemon
     let models: Vec<String> =
         models.iter().map(|m| format!("{} {} on {} {}", m.name, m.version, m.provider, m.precision)).collect();
 
+    let pipeline = model_watch::CurrentPipeline::new(pipeline);
+
     let in_flight = InFlight::new();
     let wake_ups = WakeUps::default();
     let intake = Intake {
@@ -143,13 +146,14 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Daemon
             config: config.clone(),
             ledger: ledger.clone(),
             spool: spool.clone(),
-            pipeline: Arc::new(pipeline),
+            pipeline: pipeline.clone(),
             admission,
             rules: Rules::new(&config.destinations)?,
             wake_ups: wake_ups.clone(),
         }
         .run(stop.clone()),
     );
+    tasks.spawn(model_watch::run(config.clone(), pipeline, stop.clone()));
     tasks.spawn(housekeeping::run(config.clone(), ledger.clone(), spool.clone(), wake_ups.clone(), stop.clone()));
 
     events::Ready { address, ae_title: &config.receive.ae_title, models: &models.join(", ") }.emit();

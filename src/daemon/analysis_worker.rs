@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::WakeUps;
+use super::model_watch::CurrentPipeline;
 use crate::assemble::ONLY_OWN_RESULTS;
 use crate::assemble::admission::{Admission, StudyFacts};
 use crate::config::{AdmissionAction, Config};
@@ -31,7 +32,7 @@ pub(super) struct AnalysisWorker {
     pub config: Arc<Config>,
     pub ledger: Ledger,
     pub spool: Spool,
-    pub pipeline: Arc<Pipeline>,
+    pub pipeline: CurrentPipeline,
     pub admission: Arc<Admission>,
     pub rules: Rules,
     pub wake_ups: WakeUps,
@@ -71,6 +72,8 @@ impl AnalysisWorker {
     /// One study from "analyzing" to "reported", "not for analysis" or "failed".
     async fn take_through(&self, study: &StudyRow) -> Result<(), LedgerError> {
         let begun = Instant::now();
+        // One pipeline for the whole study, whatever is promoted meanwhile.
+        let pipeline = self.pipeline.get();
         let uid = &study.study_uid;
         if study.attempts > self.config.analyze.max_attempts {
             let why = format!(
@@ -88,7 +91,7 @@ impl AnalysisWorker {
 
         let stage = Arc::new(Mutex::new("assemble"));
         let attempt = {
-            let (pipeline, admission, stage) = (self.pipeline.clone(), self.admission.clone(), stage.clone());
+            let (pipeline, admission, stage) = (pipeline.clone(), self.admission.clone(), stage.clone());
             let uid = uid.clone();
             let (calling_ae, files, results) = (study.calling_ae.clone(), files.clone(), results.clone());
             guarded(move || {
@@ -111,7 +114,7 @@ impl AnalysisWorker {
             Err(why) => {
                 let why = format!("in stage {}: {why}", entered(&stage));
                 // The radiologist must hear of it too: a report without an analysis.
-                let pipeline = self.pipeline.clone();
+                let pipeline = pipeline.clone();
                 let (study_uid, reason) = (uid.clone(), why.clone());
                 let reported = guarded(move || {
                     let assembled = pipeline.assemble(&study_uid, &files).map_err(|e| e.to_string())?;
@@ -133,7 +136,7 @@ impl AnalysisWorker {
                 events::StudyIgnored { study_uid: uid.as_str(), because: &because }.emit();
             }
             Outcome::Finished { finished, failure } => {
-                self.record(study, &finished, failure.as_deref()).await?;
+                self.record(study, &finished, failure.as_deref(), &pipeline).await?;
                 self.wake_ups.objects_rendered.notify_one();
                 if let Some(why) = failure {
                     events::StudyFailed { study_uid: uid.as_str(), why: &why }.emit();
@@ -153,7 +156,13 @@ impl AnalysisWorker {
     }
 
     /// Everything that a finished study leaves in the ledger, in one transaction.
-    async fn record(&self, study: &StudyRow, finished: &Finished, failure: Option<&str>) -> Result<(), LedgerError> {
+    async fn record(
+        &self,
+        study: &StudyRow,
+        finished: &Finished,
+        failure: Option<&str>,
+        pipeline: &Pipeline,
+    ) -> Result<(), LedgerError> {
         let facts = rules::StudyFacts {
             study_uid: study.study_uid.to_string(),
             calling_ae: study.calling_ae.clone(),
@@ -166,7 +175,7 @@ impl AnalysisWorker {
                 failure,
                 verdict: &finished.analysis.verdict,
                 probability: finished.analysis.fused.as_ref().map(|f| f.probability),
-                result_json: &report::result_json(&finished.study, &finished.analysis, self.pipeline.templates())
+                result_json: &report::result_json(&finished.study, &finished.analysis, pipeline.templates())
                     .to_string(),
                 series: &SeriesVerdictRow::of(&finished.study),
                 objects: &finished.objects,

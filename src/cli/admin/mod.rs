@@ -3,6 +3,7 @@
 mod archive_add;
 mod archive_check;
 mod archive_secret;
+mod promote;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,8 @@ enum Command {
     /// The local archive of patients and controls (BIDS).
     #[command(subcommand, after_help = "Example: fcdd admin archive check /data/archive")]
     Archive(Archive),
+    Promote(promote::Promote),
+    Rollback(promote::Rollback),
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -34,6 +37,8 @@ enum Archive {
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
+        Command::Promote(args) => promote::promote(args),
+        Command::Rollback(args) => promote::rollback(args),
         Command::Archive(Archive::Check(args)) => archive_check::run(args),
         Command::Archive(Archive::Add(args)) => archive_add::run(args),
         Command::Archive(Archive::Secret(args)) => archive_secret::run(args),

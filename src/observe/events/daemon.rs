@@ -11,10 +11,62 @@ static STUDIES_IGNORED: Counter =
     Counter::new("fcdd_studies_not_for_analysis_total", "Studies that the rules keep from analysis.");
 static STUDIES_EXPIRED: Counter =
     Counter::new("fcdd_studies_expired_total", "Studies not for analysis that left the spool.");
+static MODELS_TAKEN_OVER: Counter =
+    Counter::new("fcdd_models_taken_over_total", "Times that other models were taken over without a restart.");
+static MODELS_KEPT: Counter =
+    Counter::new("fcdd_models_kept_total", "Times that changed models did not load and the running ones were kept.");
 
 /// The counters that these events move.
-pub const COUNTERS: &[&Counter] =
-    &[&STUDIES_COMPLETE, &STUDIES_ANALYZED, &STUDIES_FAILED, &STUDIES_IGNORED, &STUDIES_EXPIRED];
+pub const COUNTERS: &[&Counter] = &[
+    &STUDIES_COMPLETE,
+    &STUDIES_ANALYZED,
+    &STUDIES_FAILED,
+    &STUDIES_IGNORED,
+    &STUDIES_EXPIRED,
+    &MODELS_TAKEN_OVER,
+    &MODELS_KEPT,
+];
+
+/// Other models are loaded: the next study goes through them.
+pub struct ModelsTakenOver<'a> {
+    /// All models now, in words.
+    pub models: &'a str,
+}
+
+impl ModelsTakenOver<'_> {
+    /// Logs and counts it.
+    pub fn emit(&self) {
+        MODELS_TAKEN_OVER.increment();
+        tracing::info!(models = self.models, "models taken over");
+    }
+}
+
+/// The models that the configuration names have changed and do not load; an operator must look.
+pub struct ModelsKept<'a> {
+    /// Why they do not load.
+    pub why: &'a str,
+}
+
+impl ModelsKept<'_> {
+    /// Logs and counts it.
+    pub fn emit(&self) {
+        MODELS_KEPT.increment();
+        tracing::error!(why = self.why, "changed models do not load; the running ones are kept");
+    }
+}
+
+/// The system does not tell about changed models.
+pub struct ModelsNotWatched<'a> {
+    /// Why not.
+    pub why: &'a str,
+}
+
+impl ModelsNotWatched<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        tracing::warn!(why = self.why, "cannot watch the models: a promoted one is served after a restart");
+    }
+}
 
 /// The daemon accepts associations.
 pub struct Ready<'a> {

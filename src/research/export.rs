@@ -1,0 +1,559 @@
+//! From a finished run to a model folder that the daemon may serve.
+//!
+//! Every fold's best weights become one ONNX file. Before anything is written, the serving session runs each file on
+//! the subjects that its network never saw and must say what the trainer said; the same runs give the map's threshold.
+//! Calibration and decision threshold are fitted on those out-of-fold logits. Rules, all of them in the manifest:
+//! Platt's line on the logits; the threshold with the largest Youden's J on the calibrated probabilities; regions lie
+//! above the 95th percentile of the controls' maxima.
+//!
+//! Beside the networks lie three records: a hash per subject that took part ([`SUBJECTS`]), the out-of-fold logits
+//! ([`OUT_OF_FOLD`]), by which models are compared later, and the run's figures ([`METRICS`]) where there are any.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ndarray::Array3;
+use safetensors::{Dtype, SafeTensors};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::plan::{Plan, TrainingPrecision};
+use super::run_folder::{Part, Prediction, RunFolder, RunFolderError};
+use super::statistics::bootstrap::percentile;
+use super::statistics::{Platt, auc_within_folds, sigmoid, youden};
+use crate::analyze::gradcam;
+use crate::analyze::preprocess::FieldOfView;
+use crate::analyze::runtime::{self, RuntimeError};
+use crate::analyze::session::{GraphShapes, ModelSessions, SessionError};
+use crate::config::Device;
+use crate::network::manifest::{
+    self, Calibration, CalibrationKind, Change, Decision, Input, Manifest, Map, Precision, PrecisionList, SUBJECTS,
+    Training,
+};
+use crate::network::model_folder::require_empty;
+use crate::network::{ModelFolder, ModelFolderError, Tensor, Weights, WeightsError, onnx_model};
+use crate::volume::SingularAffine;
+
+/// The record of out-of-fold logits.
+pub const OUT_OF_FOLD: &str = "out_of_fold.csv";
+/// The record of the run's figures.
+pub const METRICS: &str = "metrics.json";
+/// Key of the plan's digest in a checkpoint's metadata.
+pub const PLAN_DIGEST_KEY: &str = "plan_digest";
+/// How far ONNX Runtime's logit may be from the trainer's (fp32).
+pub const LOGIT_TOLERANCE: f64 = 1e-4;
+/// How far a probability may move by bf16, in validation and where the trainer itself computed in bf16.
+pub const BF16_TOLERANCE: f64 = 0.01;
+/// Percentile of the out-of-fold controls' maxima above which a part of the map is a region.
+pub const CONTROL_PERCENTILE: f64 = 95.0;
+
+/// A subject of the run, known by what does not depend on the run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// The archive's identifier, `sub-…`.
+    pub id: String,
+    /// SHA-256 of the source volume's content, hexadecimal.
+    pub content: String,
+}
+
+impl Subject {
+    /// The subject's identity outside its archive: SHA-256 over identifier and content.
+    pub fn hash(&self) -> String {
+        hex(&Sha256::digest(format!("fcdd-subject-1\n{}\n{}\n", self.id, self.content)))
+    }
+}
+
+/// Where the run's subjects and their preprocessed volumes come from: the run's cache.
+pub trait Subjects {
+    /// Every subject that took part in the run, whatever its part.
+    fn all(&self) -> Vec<Subject>;
+
+    /// A subject's preprocessed volume `[D, H, W]`, as the trainer saw it, and the network's field of view on it.
+    ///
+    /// # Errors
+    /// A sentence that says why there is none.
+    fn volume(&self, id: &str) -> Result<(Array3<f32>, FieldOfView), String>;
+}
+
+/// A row of [`OUT_OF_FOLD`]: what the one network said that never saw the subject.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutOfFold {
+    /// [`Subject::hash`].
+    pub subject: String,
+    /// True for a patient.
+    pub fcd: bool,
+    /// The fold whose network it was.
+    pub fold: usize,
+    /// `logits[1] − logits[0]`, not calibrated.
+    pub logit: f64,
+}
+
+/// What the caller decides.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The model's name.
+    pub name: String,
+    /// Its semantic version.
+    pub version: String,
+    /// YYYY-MM-DD, for the changelog.
+    pub date: String,
+    /// Whether no scan of a person is in the archive.
+    pub synthetic: bool,
+    /// Export the folds that are done although others are missing.
+    pub folds_present: bool,
+    /// The ONNX Runtime library, where it is not found by itself.
+    pub onnxruntime: Option<PathBuf>,
+}
+
+/// What was exported, and the figures behind it.
+#[derive(Debug)]
+pub struct Exported {
+    /// The model.
+    pub folder: ModelFolder,
+    /// The figures.
+    pub figures: Figures,
+}
+
+/// The figures behind an export.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Figures {
+    /// Folds that were exported.
+    pub folds: usize,
+    /// Subjects with an out-of-fold logit.
+    pub subjects: usize,
+    /// Largest difference of ONNX Runtime's logit from the trainer's.
+    pub largest_logit_difference: f64,
+    /// Area under the ROC curve over pairs of the same fold.
+    pub auc: Option<f64>,
+    /// Decision threshold on the calibrated probability.
+    pub threshold: f64,
+    /// Map threshold, logit units.
+    pub map_threshold_logit: f64,
+    /// Largest change of a probability by bf16; none where this machine has no bf16.
+    pub largest_bf16_change: Option<f64>,
+    /// Why the logits could not be calibrated; none where they were.
+    pub not_calibrated: Option<String>,
+}
+
+/// Why a run gives no model.
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    /// The run's folder.
+    #[error(transparent)]
+    Run(#[from] RunFolderError),
+    /// The model's folder.
+    #[error(transparent)]
+    Model(#[from] ModelFolderError),
+    /// ONNX Runtime is not there.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// A network does not run.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// Folds that are not done.
+    #[error(
+        "{run}: of {folds} folds these are not finished: {missing:?}; finish them (`fcdd admin retrain --resume`), or \
+         export those that are there with --folds-present"
+    )]
+    MissingFolds {
+        /// The run.
+        run: PathBuf,
+        /// How many it should have.
+        folds: usize,
+        /// Those that are not done.
+        missing: Vec<usize>,
+    },
+    /// A checkpoint that cannot be read.
+    #[error("{path} is no checkpoint that can be exported: {message}; train the fold again")]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
+    /// A checkpoint of another plan.
+    #[error("{path} was trained by another plan ({found}) than the run's ({expected}); the folder mixes two runs")]
+    OtherPlan {
+        /// The file.
+        path: PathBuf,
+        /// Digest of the run's plan.
+        expected: String,
+        /// Digest in the checkpoint.
+        found: String,
+    },
+    /// Weights of another network than the plan's.
+    #[error("{path}: {source}")]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with them.
+        source: WeightsError,
+    },
+    /// A subject whose volume or identity is not to be had.
+    #[error("subject {subject}: {message}")]
+    Subject {
+        /// The subject.
+        subject: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// ONNX Runtime says something else than the trainer.
+    #[error(
+        "fold {fold}, subject {subject}: ONNX Runtime's logit {onnx} differs from the trainer's {trainer} by \
+         {difference:.2e}, {allowed:.0e} is allowed; the checkpoint, the predictions or the cache are not of one run"
+    )]
+    Disagreement {
+        /// The fold.
+        fold: usize,
+        /// The subject.
+        subject: String,
+        /// The trainer's logit.
+        trainer: f64,
+        /// ONNX Runtime's.
+        onnx: f64,
+        /// Between them (of logits; of probabilities for a run in bf16).
+        difference: f64,
+        /// What is allowed.
+        allowed: f64,
+    },
+    /// Nothing to fit on.
+    #[error("the out-of-fold subjects are {patients} patients and {controls} controls; both are needed")]
+    OneClass {
+        /// Patients.
+        patients: usize,
+        /// Controls.
+        controls: usize,
+    },
+}
+
+/// One fold on its way.
+struct Fold {
+    number: usize,
+    onnx: Vec<u8>,
+    tests: Vec<Prediction>,
+}
+
+/// Writes a model folder into `output` from a run. `progress` hears of every subject that was run (done, total).
+///
+/// # Errors
+/// What is missing or does not agree, and where; nothing is written then.
+pub fn export(
+    run: &RunFolder,
+    subjects: &dyn Subjects,
+    request: &Request,
+    output: &Path,
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Exported, ExportError> {
+    require_empty(output)?;
+    let plan = run.plan()?;
+    let folds = read_folds(run, &plan, request)?;
+    let identities: BTreeMap<String, String> =
+        subjects.all().into_iter().map(|subject| (subject.id.clone(), subject.hash())).collect();
+    let out_of_fold = out_of_fold_rows(&folds, &identities)?;
+    let labels: Vec<bool> = out_of_fold.iter().map(|row| row.fcd).collect();
+    let logits: Vec<f64> = out_of_fold.iter().map(|row| row.logit).collect();
+    let patients = labels.iter().filter(|fcd| **fcd).count();
+    let one_class = || ExportError::OneClass { patients, controls: labels.len() - patients };
+    if patients == 0 || patients == labels.len() {
+        return Err(one_class());
+    }
+
+    let (calibration, not_calibrated) = calibrate(&labels, &logits);
+    let probabilities: Vec<f64> = logits.iter().map(|logit| calibration.probability(*logit)).collect();
+    let threshold = youden(&labels, &probabilities).ok_or_else(one_class)?;
+
+    let mut checked = Checked::new(&plan, subjects, request)?;
+    let total = out_of_fold.len();
+    let mut done = 0;
+    for fold in &folds {
+        checked.fold(fold, &calibration, &mut || {
+            done += 1;
+            progress(done, total);
+        })?;
+    }
+    let map_threshold_logit = percentile(&mut checked.control_maxima, CONTROL_PERCENTILE).ok_or_else(one_class)?;
+    let bf16_is_good = checked.largest_bf16_change.is_some_and(|change| change < BF16_TOLERANCE);
+
+    let spec = plan.spec();
+    let manifest = Manifest {
+        format: manifest::FORMAT,
+        name: request.name.clone(),
+        version: request.version.clone(),
+        sequence: plan.sequence,
+        architecture: spec.architecture,
+        width: spec.width,
+        geometry: spec.geometry,
+        trained: true,
+        intended_use: intended_use(request.synthetic).to_owned(),
+        data_source: format!(
+            "{}{} subjects ({patients} FCD, {} controls scored out of fold), archive {}",
+            if request.synthetic { "synthetic data only: " } else { "" },
+            identities.len(),
+            labels.len() - patients,
+            plan.archive
+        ),
+        training_run: format!("plan {}", plan.digest()),
+        input: Input {
+            shape: plan.input.value,
+            axes: "RAS".into(),
+            stem_stride_one_axis: manifest::stem_stride_one_axis(spec.geometry).into(),
+            spacing_mm: plan.spacing_mm.value,
+            preprocessing: manifest::PREPROCESSING.into(),
+            background: plan.background.value,
+        },
+        map: Map {
+            stride: spec.total_stride(),
+            shape: spec.map_shape(plan.input.value),
+            threshold_logit: map_threshold_logit,
+            threshold_rule: Some("percentile of out-of-fold controls' maxima inside the head".into()),
+            control_percentile: Some(CONTROL_PERCENTILE),
+        },
+        decision: Decision {
+            threshold: threshold.clamp(0.0, 1.0),
+            rule: Some("largest Youden's J on calibrated out-of-fold probabilities".into()),
+        },
+        calibration,
+        precision: PrecisionList {
+            validated: std::iter::once(Precision::Fp32).chain(bf16_is_good.then_some(Precision::Bf16)).collect(),
+        },
+        training: Some(Training {
+            synthetic: request.synthetic,
+            subjects: SUBJECTS.into(),
+            prevalence: patients as f64 / labels.len() as f64,
+            folds: plan.folds.value,
+            plan: plan.digest(),
+        }),
+        files: Vec::new(),
+        records: Vec::new(),
+        changelog: vec![Change {
+            version: request.version.clone(),
+            date: request.date.clone(),
+            text: format!("Exported by fcdd from {} of {} folds.", folds.len(), plan.folds.value),
+        }],
+    };
+    let figures = Figures {
+        folds: folds.len(),
+        subjects: out_of_fold.len(),
+        largest_logit_difference: checked.largest_difference,
+        auc: auc_within_folds(&labels, &logits, &out_of_fold.iter().map(|row| row.fold).collect::<Vec<_>>()),
+        threshold,
+        map_threshold_logit,
+        largest_bf16_change: checked.largest_bf16_change,
+        not_calibrated,
+    };
+    let records = records(run, &identities, &out_of_fold)?;
+    let files: Vec<Vec<u8>> = folds.into_iter().map(|fold| fold.onnx).collect();
+    Ok(Exported { folder: ModelFolder::write_with_records(output, manifest, &files, &records)?, figures })
+}
+
+fn intended_use(synthetic: bool) -> &'static str {
+    if synthetic {
+        "Demonstration and tests. Trained on synthetic data only: its results say nothing about patients."
+    } else {
+        "Research use only: not a medical device. For studies like those that it was trained on."
+    }
+}
+
+fn read_folds(run: &RunFolder, plan: &Plan, request: &Request) -> Result<Vec<Fold>, ExportError> {
+    let (there, missing): (Vec<usize>, Vec<usize>) = (0..plan.folds.value).partition(|fold| run.fold(*fold).is_done());
+    if there.is_empty() || !(missing.is_empty() || request.folds_present) {
+        return Err(ExportError::MissingFolds { run: run.path().to_owned(), folds: plan.folds.value, missing });
+    }
+    let spec = plan.spec();
+    let properties = BTreeMap::from([
+        ("name".to_owned(), request.name.clone()),
+        ("version".to_owned(), request.version.clone()),
+        ("trained".to_owned(), if request.synthetic { "on synthetic data only" } else { "true" }.to_owned()),
+    ]);
+    there
+        .into_iter()
+        .map(|number| {
+            let folder = run.fold(number);
+            let path = folder.checkpoint_best();
+            let weights = read_checkpoint(&path, plan)?;
+            let onnx = onnx_model(&spec, &weights, plan.input.value, &properties)
+                .map_err(|source| ExportError::Weights { path, source })?;
+            let mut tests = folder.predictions()?;
+            tests.retain(|row| row.part == Part::Test);
+            Ok(Fold { number, onnx, tests })
+        })
+        .collect()
+}
+
+/// The weights of a checkpoint (safetensors, MedicalNet's names) of this plan.
+///
+/// # Errors
+/// It cannot be read, belongs to another plan, or holds another network.
+pub fn read_checkpoint(path: &Path, plan: &Plan) -> Result<Weights, ExportError> {
+    let broken = |message: String| ExportError::Checkpoint { path: path.to_owned(), message };
+    let bytes = fs::read(path).map_err(|e| broken(e.to_string()))?;
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
+    let found = metadata.metadata().as_ref().and_then(|pairs| pairs.get(PLAN_DIGEST_KEY)).cloned().unwrap_or_default();
+    let expected = plan.digest();
+    if found != expected {
+        return Err(ExportError::OtherPlan { path: path.to_owned(), expected, found });
+    }
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| broken(e.to_string()))?;
+    let mut named = BTreeMap::new();
+    for (name, view) in tensors.tensors() {
+        if view.dtype() != Dtype::F32 {
+            return Err(broken(format!("{name} is {:?}, expected F32", view.dtype())));
+        }
+        let (values, _) = view.data().as_chunks::<4>();
+        let data = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        named.insert(name, Tensor { shape: view.shape().to_vec(), data });
+    }
+    Weights::new(&plan.spec(), named).map_err(|source| ExportError::Weights { path: path.to_owned(), source })
+}
+
+/// A row per test subject of every fold, sorted by subject.
+fn out_of_fold_rows(folds: &[Fold], identities: &BTreeMap<String, String>) -> Result<Vec<OutOfFold>, ExportError> {
+    let mut seen = BTreeSet::new();
+    let mut rows = Vec::new();
+    for fold in folds {
+        for row in &fold.tests {
+            let wrong = |message: &str| ExportError::Subject { subject: row.subject.clone(), message: message.into() };
+            if row.fold != fold.number || !row.logit().is_finite() {
+                return Err(wrong("its row in predictions.csv is of another fold or not finite"));
+            }
+            if !seen.insert(&row.subject) {
+                return Err(wrong("two folds tested it: the folds' predictions are not of one split"));
+            }
+            let subject = identities.get(&row.subject).ok_or_else(|| wrong("it is not in the run's cache"))?.clone();
+            rows.push(OutOfFold { subject, fcd: row.fcd, fold: fold.number, logit: row.logit() });
+        }
+    }
+    rows.sort_by(|a, b| a.subject.cmp(&b.subject));
+    Ok(rows)
+}
+
+/// Platt's line; none, with the reason, where it does not rise: the networks rank no better than chance.
+fn calibrate(labels: &[bool], logits: &[f64]) -> (Calibration, Option<String>) {
+    match Platt::fit(labels, logits) {
+        Some(Platt { slope, offset }) if slope > 0.0 && slope.is_finite() && offset.is_finite() => {
+            let fitted_on = Some("out-of-fold logits (approximate for an ensemble)".to_owned());
+            (Calibration { kind: CalibrationKind::Platt, scale: slope, offset, fitted_on }, None)
+        }
+        fitted => {
+            let slope = fitted.map_or("none".to_owned(), |platt| format!("{:.3}", platt.slope));
+            let why = format!("not calibrated: the out-of-fold logits do not rise with the label (slope {slope})");
+            (Calibration { fitted_on: Some(why.clone()), ..Calibration::NONE }, Some(why))
+        }
+    }
+}
+
+/// Runs the serving session on what each fold's network never saw.
+struct Checked<'a> {
+    environment: ort::environment::Environment,
+    plan: &'a Plan,
+    subjects: &'a dyn Subjects,
+    name: &'a str,
+    threads: usize,
+    largest_difference: f64,
+    largest_bf16_change: Option<f64>,
+    control_maxima: Vec<f64>,
+}
+
+impl<'a> Checked<'a> {
+    fn new(plan: &'a Plan, subjects: &'a dyn Subjects, request: &'a Request) -> Result<Self, ExportError> {
+        Ok(Checked {
+            environment: runtime::environment(request.onnxruntime.as_deref())?,
+            plan,
+            subjects,
+            name: &request.name,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            largest_difference: 0.0,
+            largest_bf16_change: None,
+            control_maxima: Vec::new(),
+        })
+    }
+
+    fn sessions(&self, fold: &Fold, validated: &[Precision]) -> Result<ModelSessions, SessionError> {
+        let input = self.plan.input.value;
+        let shapes = GraphShapes { input, map: self.plan.spec().map_shape(input) };
+        let files = [(format!("fold_{}.onnx", fold.number), fold.onnx.clone())];
+        let validated = validated.iter().copied().collect();
+        ModelSessions::open(&self.environment, self.name, &files, shapes, &validated, Device::Cpu, self.threads)
+    }
+
+    fn fold(&mut self, fold: &Fold, calibration: &Calibration, tick: &mut dyn FnMut()) -> Result<(), ExportError> {
+        let mut exact = self.sessions(fold, &[Precision::Fp32])?;
+        // Where the machine has no bf16, the session runs in fp32, or does not open at all: nothing is validated.
+        let mut short = self.sessions(fold, &[Precision::Fp32, Precision::Bf16]).ok();
+        short = short.filter(|sessions| sessions.precision == Precision::Bf16);
+        for row in &fold.tests {
+            let wrong = |message: String| ExportError::Subject { subject: row.subject.clone(), message };
+            let (volume, view) = self.subjects.volume(&row.subject).map_err(wrong)?;
+            let [d, h, w] = self.plan.input.value;
+            if volume.dim() != (d, h, w) {
+                let found = volume.dim();
+                return Err(wrong(format!("its cached volume has shape {found:?}, the plan's is {:?}", (d, h, w))));
+            }
+            let outputs = exact.run(volume.view())?;
+            let Some(output) = outputs.first() else { continue };
+            self.compare(row, output.logit)?;
+            if !row.fcd {
+                let maximum = self.map_maximum(&output.cam, &view).map_err(|e| wrong(e.to_string()))?;
+                self.control_maxima.push(maximum);
+            }
+            if let Some(short) = &mut short
+                && let Some(rounded) = short.run(volume.view())?.first()
+            {
+                let change = (calibration.probability(rounded.logit) - calibration.probability(output.logit)).abs();
+                self.largest_bf16_change = Some(self.largest_bf16_change.map_or(change, |most| most.max(change)));
+            }
+            tick();
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, row: &Prediction, onnx: f64) -> Result<(), ExportError> {
+        let trainer = row.logit();
+        // A trainer that computed in bf16 cannot agree to 1e-4; its probabilities must.
+        let (difference, allowed) = match self.plan.precision.value {
+            TrainingPrecision::Fp32 => ((onnx - trainer).abs(), LOGIT_TOLERANCE),
+            TrainingPrecision::Bf16 => ((sigmoid(onnx) - sigmoid(trainer)).abs(), BF16_TOLERANCE),
+        };
+        if difference > allowed {
+            let (fold, subject) = (row.fold, row.subject.clone());
+            return Err(ExportError::Disagreement { fold, subject, trainer, onnx, difference, allowed });
+        }
+        self.largest_difference = self.largest_difference.max((onnx - trainer).abs());
+        Ok(())
+    }
+
+    /// The largest value of the map inside the head, as serving finds regions on it.
+    fn map_maximum(&self, cam: &Array3<f32>, view: &FieldOfView) -> Result<f64, SingularAffine> {
+        let placed = gradcam::place([cam], self.plan.spec().total_stride(), &view.grid);
+        let map = gradcam::on_input_grid(&placed, view)?;
+        Ok(f64::from(map.iter().copied().fold(0.0_f32, f32::max)))
+    }
+}
+
+fn records(
+    run: &RunFolder,
+    identities: &BTreeMap<String, String>,
+    out_of_fold: &[OutOfFold],
+) -> Result<Vec<(&'static str, Vec<u8>)>, ExportError> {
+    let hashes: BTreeSet<&str> = identities.values().map(String::as_str).collect();
+    let subjects: String = hashes.into_iter().map(|hash| format!("{hash}\n")).collect();
+    let table = |message: String| RunFolderError::Table { path: OUT_OF_FOLD.into(), message };
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in out_of_fold {
+        writer.serialize(row).map_err(|e| table(e.to_string()))?;
+    }
+    let rows = writer.into_inner().map_err(|e| table(e.to_string()))?;
+    let mut records = vec![(SUBJECTS, subjects.into_bytes()), (OUT_OF_FOLD, rows)];
+    let metrics = run.path().join(METRICS);
+    match fs::read(&metrics) {
+        Ok(bytes) => records.push((METRICS, bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(source) => return Err(RunFolderError::File { path: metrics, source }.into()),
+    }
+    Ok(records)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,139 @@
+//! A finished run without a trainer: random weights, and predictions that ONNX Runtime itself made.
+#![allow(dead_code)] // Each scenario is a program of its own and uses a part.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use fcdd::analyze::preprocess::FieldOfView;
+use fcdd::analyze::runtime;
+use fcdd::analyze::session::{GraphShapes, ModelSessions};
+use fcdd::config::Device;
+use fcdd::network::manifest::Precision;
+use fcdd::network::{Architecture, onnx_model, random_init};
+use fcdd::research::export::{PLAN_DIGEST_KEY, Request, Subject, Subjects};
+use fcdd::research::plan::{Plan, Profile, Said};
+use fcdd::research::run_folder::{Part, Prediction, RunFolder, write_durably, write_table};
+use fcdd::study::Sequence;
+use fcdd::volume::{Affine, Grid};
+use ndarray::Array3;
+
+pub const SUBJECTS: usize = 40;
+const INPUT: [usize; 3] = [16, 32, 32];
+
+/// Made-up volumes; odd subjects are patients.
+pub struct MadeUp;
+
+fn volume(index: usize) -> Array3<f32> {
+    Array3::from_shape_fn(INPUT, |(i, j, k)| ((i * 7 + j * 3 + k * 5 + index * 11) % 17) as f32 / 8.0 - 1.0)
+}
+
+fn id(index: usize) -> String {
+    format!("sub-{index:05}")
+}
+
+impl Subjects for MadeUp {
+    fn all(&self) -> Vec<Subject> {
+        (0..SUBJECTS).map(|i| Subject { id: id(i), content: format!("{i:064x}") }).collect()
+    }
+
+    fn volume(&self, id: &str) -> Result<(Array3<f32>, FieldOfView), String> {
+        let index: usize = id.trim_start_matches("sub-").parse().map_err(|_| "there is none".to_owned())?;
+        let affine = Affine::from_axes([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [0.0; 3]);
+        let view = FieldOfView { grid: Grid { shape: INPUT, affine }, head: Array3::from_elem(INPUT, true) };
+        Ok((volume(index), view))
+    }
+}
+
+/// A run of two folds. The label follows the logit's rank within its fold, `flipped` subjects excepted: so good is
+/// the model.
+pub fn run(folder: &Path, seed: u64, flipped: usize) -> Option<RunFolder> {
+    let environment = match runtime::environment(None) {
+        Ok(environment) => environment,
+        Err(error) => {
+            assert!(std::env::var_os("FCDD_FORBID_SKIPS").is_none(), "{error}");
+            eprintln!("skipped: {error}");
+            return None;
+        }
+    };
+    let said = Said {
+        architecture: Some(Architecture::Resnet10),
+        width: Some(4),
+        input: Some(INPUT),
+        folds: Some(2),
+        ..Said::default()
+    };
+    let plan = Plan::new(Profile::Default, Sequence::T1, "a".repeat(64), None, seed, &said);
+    let spec = plan.spec();
+    let run = RunFolder::new(folder);
+    run.begin(&plan).unwrap();
+    for fold in 0..2 {
+        let weights = random_init(&spec, seed + fold as u64);
+        let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = weights
+            .tensors()
+            .iter()
+            .map(|(name, t)| (name.clone(), t.shape.clone(), t.data.iter().flat_map(|v| v.to_le_bytes()).collect()))
+            .collect();
+        let views = bytes.iter().map(|(name, shape, data)| {
+            let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), data).unwrap();
+            (name.as_str(), view)
+        });
+        let metadata = HashMap::from([(PLAN_DIGEST_KEY.to_owned(), plan.digest())]);
+        let checkpoint = safetensors::serialize(views, Some(metadata)).unwrap();
+        write_durably(&run.fold(fold).checkpoint_best(), &checkpoint).unwrap();
+
+        let onnx = onnx_model(&spec, &weights, INPUT, &Default::default()).unwrap();
+        let shapes = GraphShapes { input: INPUT, map: spec.map_shape(INPUT) };
+        let validated = [Precision::Fp32].into();
+        let files = [("fold.onnx".to_owned(), onnx)];
+        let mut sessions =
+            ModelSessions::open(&environment, "test", &files, shapes, &validated, Device::Cpu, 2).unwrap();
+        let mut logits: Vec<(usize, f64)> = (0..SUBJECTS)
+            .filter(|i| i / (SUBJECTS / 2) == fold)
+            .map(|i| (i, sessions.run(volume(i).view()).unwrap()[0].logit))
+            .collect();
+        // Half of each fold are patients by their number; the order of the logits is put into the labels' order by
+        // giving the made-up label to the rank.
+        logits.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let half = logits.len() / 2;
+        let mut rows: Vec<Prediction> = logits
+            .iter()
+            .enumerate()
+            .map(|(rank, (i, logit))| Prediction {
+                subject: id(*i),
+                fold,
+                part: Part::Test,
+                fcd: (rank >= half) != (rank < flipped),
+                logit_hc: 0.0,
+                logit_fcd: *logit,
+            })
+            .collect();
+        rows.sort_by(|a, b| a.subject.cmp(&b.subject));
+        write_table(&run.fold(fold).predictions_path(), &rows).unwrap();
+    }
+    Some(run)
+}
+
+pub fn with_metrics(run: &RunFolder, passed: bool) {
+    let metrics = format!("{{\"confounds\": {{\"passed\": {passed}}}}}");
+    write_durably(&run.path().join("metrics.json"), metrics.as_bytes()).unwrap();
+}
+
+pub fn request(name: &str, synthetic: bool) -> Request {
+    Request {
+        name: name.into(),
+        version: "1.0.0".into(),
+        date: "2026-11-23".into(),
+        synthetic,
+        folds_present: false,
+        onnxruntime: None,
+    }
+}
+
+/// A model folder `name` in `models`, exported from a run of its own.
+pub fn exported(models: &Path, runs: &Path, name: &str, seed: u64, flipped: usize, synthetic: bool) -> Option<PathBuf> {
+    let run = run(&runs.join(name), seed, flipped)?;
+    with_metrics(&run, true);
+    let output = models.join(name);
+    fcdd::research::export::export(&run, &MadeUp, &request(name, synthetic), &output, &mut |_, _| {}).unwrap();
+    Some(output)
+}
