@@ -63,8 +63,6 @@ enum Command {
     Studies(studies::Args),
     /// The daemon's state in five lines.
     Status(status::Args),
-    /// The research side: archives, training, reports, promotion.
-    Admin(admin::Args),
     /// Decode compressed pixels for a parent process (used by fcdd itself).
     #[command(hide = true)]
     Decode(decode::Args),
@@ -87,7 +85,6 @@ pub fn main() -> ExitCode {
         Command::Models(args) => models::run(args),
         Command::Studies(args) => studies::run(args),
         Command::Status(args) => status::run(args),
-        Command::Admin(args) => admin::run(args),
         Command::Decode(args) => decode::run(args),
     };
     match result {

@@ -125,11 +125,6 @@ impl Adam {
         self.learning_rate = learning_rate;
     }
 
-    /// The parameters, in the order in which gradients are expected.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.parameters.iter().map(|parameter| parameter.name.as_str())
-    }
-
     /// One step along these gradients, one per parameter.
     ///
     /// # Errors

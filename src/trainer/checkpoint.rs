@@ -33,7 +33,7 @@ pub enum CheckpointError {
         /// The checkpoint.
         path: PathBuf,
         /// What does not fit.
-        source: WeightsError,
+        source: Box<WeightsError>,
     },
     /// The note in the file is not ours.
     #[error("{path} is no checkpoint of this program ({message}); delete the fold's folder and train it again")]
@@ -148,8 +148,8 @@ impl Latest {
                 None => weights.insert(name, tensor),
             };
         }
-        let weights =
-            Weights::new(spec, weights).map_err(|source| CheckpointError::Weights { path: path.to_owned(), source })?;
+        let weights = Weights::new(spec, weights)
+            .map_err(|source| CheckpointError::Weights { path: path.to_owned(), source: Box::new(source) })?;
         Ok(Latest {
             plan: note.plan,
             fold: note.fold,

@@ -61,7 +61,7 @@ pub enum MedicalNetError {
         /// Its width.
         width: usize,
         /// The key, and what is wrong with it.
-        source: WeightsError,
+        source: Box<WeightsError>,
     },
 }
 
@@ -111,11 +111,11 @@ pub fn load(path: &Path, spec: &NetworkSpec, seed: u64) -> Result<Pretrained, Me
     }
     ignored.sort();
 
-    let unfit = |source| MedicalNetError::Weights {
+    let unfit = |source: WeightsError| MedicalNetError::Weights {
         path: path.to_owned(),
         architecture: spec.architecture.name(),
         width: spec.width,
-        source,
+        source: Box::new(source),
     };
     if let Some(name) = tensors.keys().find(|name| name.starts_with("fc.")) {
         let architecture = format!("MedicalNet's {}", spec.architecture);

@@ -63,6 +63,7 @@ pub struct Output {
     /// `[batch, 2]`, in the kind of the parameters (32-bit): "no FCD", FCD.
     pub logits: Tensor,
     /// The last feature map `[batch, channels, d, h, w]`, in the precision's kind.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the golden tests compare it"))]
     pub features: Tensor,
 }
 
@@ -173,19 +174,9 @@ impl Network {
         Ok(())
     }
 
-    /// What this network is.
-    pub fn spec(&self) -> &NetworkSpec {
-        &self.spec
-    }
-
     /// Where it is.
     pub fn device(&self) -> Device {
         self.device
-    }
-
-    /// The choices it was made with.
-    pub fn options(&self) -> Options {
-        self.options
     }
 
     /// The parameters that learn, by name, in the order of [`NetworkSpec::parameters`]. They share their storage with

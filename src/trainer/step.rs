@@ -22,14 +22,6 @@ pub enum StepError {
     Diverged(f64),
 }
 
-impl StepError {
-    /// Whether the device had no memory left, as libtorch says it for CPU and CUDA: a smaller batch may fit.
-    pub fn is_out_of_memory(&self) -> bool {
-        let text = self.to_string();
-        ["can't allocate memory", "out of memory", "not enough memory"].iter().any(|known| text.contains(known))
-    }
-}
-
 /// What a step saw before it changed anything.
 #[derive(Debug)]
 pub struct Step {
