@@ -54,7 +54,7 @@ def case(architecture, width, geometry, shape, mode, trainable="all", detach_sho
         fill(net)
     net.double().train(mode == "train")
     for name, module in net.named_modules():
-        if not learns(name, trainable):
+        if not learns(name + ".", trainable):
             if isinstance(module, nn.BatchNorm3d):
                 module.eval()
             for parameter in module.parameters(recurse=False):
