@@ -13,15 +13,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ndarray::Array3;
-use safetensors::{Dtype, SafeTensors};
+use ndarray::{Array3, ArrayView3};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::cache::Cache;
 use super::plan::{Plan, TrainingPrecision};
 use super::run_folder::{Part, Prediction, RunFolder, RunFolderError};
 use super::statistics::bootstrap::percentile;
 use super::statistics::{Platt, auc_within_folds, sigmoid, youden};
+use super::weights_file::{self, BestNote, WeightsFileError};
 use crate::analyze::gradcam;
 use crate::analyze::preprocess::FieldOfView;
 use crate::analyze::runtime::{self, RuntimeError};
@@ -32,15 +33,13 @@ use crate::network::manifest::{
     Training,
 };
 use crate::network::model_folder::require_empty;
-use crate::network::{ModelFolder, ModelFolderError, Tensor, Weights, WeightsError, onnx_model};
+use crate::network::{ModelFolder, ModelFolderError, Weights, onnx_model};
 use crate::volume::SingularAffine;
 
 /// The record of out-of-fold logits.
 pub const OUT_OF_FOLD: &str = "out_of_fold.csv";
 /// The record of the run's figures.
 pub const METRICS: &str = "metrics.json";
-/// Key of the plan's digest in a checkpoint's metadata.
-pub const PLAN_DIGEST_KEY: &str = "plan_digest";
 /// How far ONNX Runtime's logit may be from the trainer's (fp32).
 pub const LOGIT_TOLERANCE: f64 = 1e-4;
 /// How far a probability may move by bf16, in validation and where the trainer itself computed in bf16.
@@ -74,6 +73,20 @@ pub trait Subjects {
     /// # Errors
     /// A sentence that says why there is none.
     fn volume(&self, id: &str) -> Result<(Array3<f32>, FieldOfView), String>;
+}
+
+impl Subjects for Cache {
+    fn all(&self) -> Vec<Subject> {
+        let subject = |s: &super::cache::CachedSubject| Subject { id: s.id.clone(), content: s.source_sha256.clone() };
+        self.subjects().iter().map(subject).collect()
+    }
+
+    fn volume(&self, id: &str) -> Result<(Array3<f32>, FieldOfView), String> {
+        let index = self.index_of(id).ok_or("it is not in the run's cache")?;
+        let [d, h, w] = self.shape();
+        let volume = ArrayView3::from_shape((d, h, w), Cache::volume(self, index)).map_err(|e| e.to_string())?;
+        Ok((volume.to_owned(), self.view(index)))
+    }
 }
 
 /// A row of [`OUT_OF_FOLD`]: what the one network said that never saw the subject.
@@ -164,31 +177,18 @@ pub enum ExportError {
         /// Those that are not done.
         missing: Vec<usize>,
     },
-    /// A checkpoint that cannot be read.
-    #[error("{path} is no checkpoint that can be exported: {message}; train the fold again")]
-    Checkpoint {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
-    /// A checkpoint of another plan.
-    #[error("{path} was trained by another plan ({found}) than the run's ({expected}); the folder mixes two runs")]
+    /// A checkpoint that cannot be read, or holds another network.
+    #[error(transparent)]
+    Checkpoint(#[from] WeightsFileError),
+    /// A checkpoint of another run.
+    #[error("{path} is of {found}, expected {expected}; the folder mixes two runs")]
     OtherPlan {
         /// The file.
         path: PathBuf,
-        /// Digest of the run's plan.
+        /// The run's plan and the fold.
         expected: String,
-        /// Digest in the checkpoint.
+        /// What the checkpoint says.
         found: String,
-    },
-    /// Weights of another network than the plan's.
-    #[error("{path}: {source}")]
-    Weights {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with them.
-        source: WeightsError,
     },
     /// A subject whose volume or identity is not to be had.
     #[error("subject {subject}: {message}")]
@@ -371,9 +371,9 @@ fn read_folds(run: &RunFolder, plan: &Plan, request: &Request) -> Result<Vec<Fol
         .map(|number| {
             let folder = run.fold(number);
             let path = folder.checkpoint_best();
-            let weights = read_checkpoint(&path, plan)?;
+            let weights = read_checkpoint(&path, plan, number)?;
             let onnx = onnx_model(&spec, &weights, plan.input.value, &properties)
-                .map_err(|source| ExportError::Weights { path, source })?;
+                .map_err(|source| WeightsFileError::Weights { path, source })?;
             let mut tests = folder.predictions()?;
             tests.retain(|row| row.part == Part::Test);
             Ok(Fold { number, onnx, tests })
@@ -381,30 +381,21 @@ fn read_folds(run: &RunFolder, plan: &Plan, request: &Request) -> Result<Vec<Fol
         .collect()
 }
 
-/// The weights of a checkpoint (safetensors, MedicalNet's names) of this plan.
-///
-/// # Errors
-/// It cannot be read, belongs to another plan, or holds another network.
-pub fn read_checkpoint(path: &Path, plan: &Plan) -> Result<Weights, ExportError> {
-    let broken = |message: String| ExportError::Checkpoint { path: path.to_owned(), message };
-    let bytes = fs::read(path).map_err(|e| broken(e.to_string()))?;
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| broken(e.to_string()))?;
-    let found = metadata.metadata().as_ref().and_then(|pairs| pairs.get(PLAN_DIGEST_KEY)).cloned().unwrap_or_default();
+/// The weights of a fold's best epoch, if the file says that it is of this plan and fold.
+fn read_checkpoint(path: &Path, plan: &Plan, fold: usize) -> Result<Weights, ExportError> {
+    let (tensors, note) = weights_file::read(path)?;
+    let note: BestNote = toml::from_str(&note).map_err(|e| {
+        let message = format!("it does not say of which plan and fold it is: {}", e.message());
+        WeightsFileError::Damaged { path: path.to_owned(), message }
+    })?;
     let expected = plan.digest();
-    if found != expected {
+    if note.plan != expected || note.fold != fold {
+        let found = format!("plan {}, fold {}", note.plan, note.fold);
+        let expected = format!("plan {expected}, fold {fold}");
         return Err(ExportError::OtherPlan { path: path.to_owned(), expected, found });
     }
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| broken(e.to_string()))?;
-    let mut named = BTreeMap::new();
-    for (name, view) in tensors.tensors() {
-        if view.dtype() != Dtype::F32 {
-            return Err(broken(format!("{name} is {:?}, expected F32", view.dtype())));
-        }
-        let (values, _) = view.data().as_chunks::<4>();
-        let data = values.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-        named.insert(name, Tensor { shape: view.shape().to_vec(), data });
-    }
-    Weights::new(&plan.spec(), named).map_err(|source| ExportError::Weights { path: path.to_owned(), source })
+    let wrong = |source| WeightsFileError::Weights { path: path.to_owned(), source };
+    Ok(Weights::new(&plan.spec(), tensors).map_err(wrong)?)
 }
 
 /// A row per test subject of every fold, sorted by subject.

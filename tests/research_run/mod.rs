@@ -1,7 +1,6 @@
 //! A finished run without a trainer: random weights, and predictions that ONNX Runtime itself made.
 #![allow(dead_code)] // Each scenario is a program of its own and uses a part.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use fcdd::analyze::preprocess::FieldOfView;
@@ -10,9 +9,10 @@ use fcdd::analyze::session::{GraphShapes, ModelSessions};
 use fcdd::config::Device;
 use fcdd::network::manifest::Precision;
 use fcdd::network::{Architecture, onnx_model, random_init};
-use fcdd::research::export::{PLAN_DIGEST_KEY, Request, Subject, Subjects};
+use fcdd::research::export::{Request, Subject, Subjects};
 use fcdd::research::plan::{Plan, Profile, Said};
 use fcdd::research::run_folder::{Part, Prediction, RunFolder, write_durably, write_table};
+use fcdd::research::weights_file::{BestNote, to_bytes};
 use fcdd::study::Sequence;
 use fcdd::volume::{Affine, Grid};
 use ndarray::Array3;
@@ -68,17 +68,8 @@ pub fn run(folder: &Path, seed: u64, flipped: usize) -> Option<RunFolder> {
     run.begin(&plan).unwrap();
     for fold in 0..2 {
         let weights = random_init(&spec, seed + fold as u64);
-        let bytes: Vec<(String, Vec<usize>, Vec<u8>)> = weights
-            .tensors()
-            .iter()
-            .map(|(name, t)| (name.clone(), t.shape.clone(), t.data.iter().flat_map(|v| v.to_le_bytes()).collect()))
-            .collect();
-        let views = bytes.iter().map(|(name, shape, data)| {
-            let view = safetensors::tensor::TensorView::new(safetensors::Dtype::F32, shape.clone(), data).unwrap();
-            (name.as_str(), view)
-        });
-        let metadata = HashMap::from([(PLAN_DIGEST_KEY.to_owned(), plan.digest())]);
-        let checkpoint = safetensors::serialize(views, Some(metadata)).unwrap();
+        let note = BestNote { plan: plan.digest(), fold, epoch: 1 };
+        let checkpoint = to_bytes(weights.tensors(), toml::to_string(&note).unwrap()).unwrap();
         write_durably(&run.fold(fold).checkpoint_best(), &checkpoint).unwrap();
 
         let onnx = onnx_model(&spec, &weights, INPUT, &Default::default()).unwrap();

@@ -3,6 +3,7 @@
 mod archive_add;
 mod archive_check;
 mod archive_secret;
+mod export;
 mod promote;
 
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ enum Command {
     /// The local archive of patients and controls (BIDS).
     #[command(subcommand, after_help = "Example: fcdd admin archive check /data/archive")]
     Archive(Archive),
+    Export(export::Args),
     Promote(promote::Promote),
     Rollback(promote::Rollback),
 }
@@ -37,6 +39,8 @@ enum Archive {
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
+        Command::Archive(Archive::Check(args)) => archive_check::run(args),
+        Command::Export(args) => export::run(args),
         Command::Promote(args) => promote::promote(args),
         Command::Rollback(args) => promote::rollback(args),
         Command::Archive(Archive::Check(args)) => archive_check::run(args),
