@@ -26,11 +26,11 @@ fn the_better_one_is_served_and_every_decision_is_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let (directory, runs) = (folder.path().join("models"), folder.path().join("runs"));
     std::fs::create_dir_all(&directory).unwrap();
-    let make = |name: &str, seed, flipped, synthetic| exported(&directory, &runs, name, seed, flipped, synthetic);
-    if make("good", 3, 2, false).is_none() {
+    let make = |name: &str, seed, wrong, synthetic| exported(&directory, &runs, name, seed, wrong, synthetic);
+    if make("good", 3, 1, false).is_none() {
         return;
     }
-    make("worse", 4, 9, false);
+    make("worse", 4, 4, false);
     make("synthetic", 5, 0, true);
     let models = Models::new(&directory);
     let current = || std::fs::read_link(models.pointer(Sequence::T1)).ok();
@@ -47,7 +47,9 @@ fn the_better_one_is_served_and_every_decision_is_recorded() {
     // Worse on the same 40 subjects; and never a synthetic one after one that saw people.
     let refused = promote(&models, "worse", None);
     assert!(refused.reasons.iter().any(|r| r.contains("not better")), "{refused:?}");
-    assert_eq!(refused.figures["compared_on"]["patients"].as_u64().unwrap() % 2, 0);
+    assert_eq!(refused.figures["compared_on"], serde_json::json!({"patients": 20, "controls": 20}));
+    let difference = refused.figures["auc_difference"]["estimate"].as_f64().unwrap();
+    assert!((difference - (0.36 - 0.81)).abs() < 1e-12, "{difference}");
     assert!(promote(&models, "synthetic", None).reasons[0].contains("synthetic"));
     assert_eq!(current().unwrap(), Path::new("good"));
 

@@ -61,6 +61,14 @@ fn cards_of_all_verdicts() {
     let card = drawn("untrained", &study, &untrained(&study));
     assert!(count(&card, BANNER, |p| p == [0xa3, 0x22, 0x1c]) > 20_000, "the banner is missing");
 
+    // A model that never saw a person has a verdict, and every result says what it is worth.
+    let mut synthetic = not_suspected(&study);
+    synthetic.outcomes.iter_mut().for_each(|outcome| outcome.model.synthetic = true);
+    let card = drawn("synthetic", &study, &synthetic);
+    assert!(count(&card, BANNER, |p| p == [0xa3, 0x22, 0x1c]) > 20_000, "the banner is missing");
+    let result = fcdd::report::result_json(&study, &synthetic, &fcdd::dicom::Templates::built_in());
+    assert_eq!((&result["synthetic"], &result["untrained"]), (&"trained on synthetic data only".into(), &().into()));
+
     let (study, analysis) = unassessable(study);
     let card = drawn("unassessable", &study, &analysis);
     assert_eq!(count(&card, TILES, warm), 0);

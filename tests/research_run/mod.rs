@@ -20,11 +20,14 @@ use ndarray::Array3;
 pub const SUBJECTS: usize = 40;
 const INPUT: [usize; 3] = [16, 32, 32];
 
-/// Made-up volumes; odd subjects are patients.
-pub struct MadeUp;
+/// Made-up subjects, the odd ones patients, with the volumes of one run: which volume a subject has decides how well
+/// that run's networks rank the subjects.
+pub struct MadeUp {
+    volume_of: Vec<usize>,
+}
 
 fn volume(index: usize) -> Array3<f32> {
-    Array3::from_shape_fn(INPUT, |(i, j, k)| ((i * 7 + j * 3 + k * 5 + index * 11) % 17) as f32 / 8.0 - 1.0)
+    Array3::from_shape_fn(INPUT, |(i, j, k)| ((i * 7 + j * 3 + k * 5 + index * 11) % 97) as f32 / 48.0 - 1.0)
 }
 
 fn id(index: usize) -> String {
@@ -40,13 +43,14 @@ impl Subjects for MadeUp {
         let index: usize = id.trim_start_matches("sub-").parse().map_err(|_| "there is none".to_owned())?;
         let affine = Affine::from_axes([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [0.0; 3]);
         let view = FieldOfView { grid: Grid { shape: INPUT, affine }, head: Array3::from_elem(INPUT, true) };
-        Ok((volume(index), view))
+        Ok((volume(self.volume_of[index]), view))
     }
 }
 
-/// A run of two folds. The label follows the logit's rank within its fold, `flipped` subjects excepted: so good is
-/// the model.
-pub fn run(folder: &Path, seed: u64, flipped: usize) -> Option<RunFolder> {
+/// A run of two folds. In each fold of 10 patients and 10 controls the `wrong` lowest logits are patients' and the
+/// `wrong` highest controls'; between these patients are above controls. So the AUC within folds is
+/// ((10 - wrong) / 10)².
+pub fn run(folder: &Path, seed: u64, wrong: usize) -> Option<(RunFolder, MadeUp)> {
     let environment = match runtime::environment(None) {
         Ok(environment) => environment,
         Err(error) => {
@@ -66,6 +70,7 @@ pub fn run(folder: &Path, seed: u64, flipped: usize) -> Option<RunFolder> {
     let spec = plan.spec();
     let run = RunFolder::new(folder);
     run.begin(&plan).unwrap();
+    let mut made_up = MadeUp { volume_of: vec![0; SUBJECTS] };
     for fold in 0..2 {
         let weights = random_init(&spec, seed + fold as u64);
         let note = BestNote { plan: plan.digest(), fold, epoch: 1 };
@@ -82,26 +87,23 @@ pub fn run(folder: &Path, seed: u64, flipped: usize) -> Option<RunFolder> {
             .filter(|i| i / (SUBJECTS / 2) == fold)
             .map(|i| (i, sessions.run(volume(i).view()).unwrap()[0].logit))
             .collect();
-        // Half of each fold are patients by their number; the order of the logits is put into the labels' order by
-        // giving the made-up label to the rank.
         logits.sort_by(|a, b| a.1.total_cmp(&b.1));
         let half = logits.len() / 2;
-        let mut rows: Vec<Prediction> = logits
-            .iter()
-            .enumerate()
-            .map(|(rank, (i, logit))| Prediction {
-                subject: id(*i),
-                fold,
-                part: Part::Test,
-                fcd: (rank >= half) != (rank < flipped),
-                logit_hc: 0.0,
-                logit_fcd: *logit,
-            })
-            .collect();
+        let members = |fcd: bool| {
+            (0..SUBJECTS).filter(move |i| i / (SUBJECTS / 2) == fold && (i % 2 == 1) == fcd).collect::<Vec<_>>()
+        };
+        let (mut patients, mut controls) = (members(true).into_iter(), members(false).into_iter());
+        let mut rows = Vec::new();
+        for (rank, (of, logit)) in logits.iter().enumerate() {
+            let fcd = rank < wrong || (half..2 * half - wrong).contains(&rank);
+            let index = if fcd { patients.next() } else { controls.next() }.unwrap();
+            made_up.volume_of[index] = *of;
+            rows.push(Prediction { subject: id(index), fold, part: Part::Test, fcd, logit_hc: 0.0, logit_fcd: *logit });
+        }
         rows.sort_by(|a, b| a.subject.cmp(&b.subject));
         write_table(&run.fold(fold).predictions_path(), &rows).unwrap();
     }
-    Some(run)
+    Some((run, made_up))
 }
 
 pub fn with_metrics(run: &RunFolder, passed: bool) {
@@ -121,10 +123,10 @@ pub fn request(name: &str, synthetic: bool) -> Request {
 }
 
 /// A model folder `name` in `models`, exported from a run of its own.
-pub fn exported(models: &Path, runs: &Path, name: &str, seed: u64, flipped: usize, synthetic: bool) -> Option<PathBuf> {
-    let run = run(&runs.join(name), seed, flipped)?;
+pub fn exported(models: &Path, runs: &Path, name: &str, seed: u64, wrong: usize, synthetic: bool) -> Option<PathBuf> {
+    let (run, made_up) = run(&runs.join(name), seed, wrong)?;
     with_metrics(&run, true);
     let output = models.join(name);
-    fcdd::research::export::export(&run, &MadeUp, &request(name, synthetic), &output, &mut |_, _| {}).unwrap();
+    fcdd::research::export::export(&run, &made_up, &request(name, synthetic), &output, &mut |_, _| {}).unwrap();
     Some(output)
 }
