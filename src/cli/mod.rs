@@ -92,3 +92,14 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    /// Contradictions in a subcommand's arguments show only when that subcommand is called, unless they are asked for.
+    #[test]
+    fn no_subcommand_contradicts_itself() {
+        super::Cli::command().debug_assert();
+    }
+}

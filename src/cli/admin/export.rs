@@ -16,10 +16,14 @@ use crate::research::run_folder::RunFolder;
 ///
 /// Every fold becomes one ONNX file, checked in ONNX Runtime against the trainer's logits on the subjects that it never
 /// saw. Calibration, decision threshold and map threshold are chosen on those, by rules that the manifest states.
+// `--version` is the model's here, not the program's.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example: fcdd admin export runs/flair-3 --output models/fcd-flair-3
+#[command(
+    disable_version_flag = true,
+    after_help = "Example: fcdd admin export runs/flair-3 --output models/fcd-flair-3
 
-Make the run's report first: its metrics.json goes into the model, and promotion asks for its confound report.")]
+Make the run's report first: its metrics.json goes into the model, and promotion asks for its confound report."
+)]
 pub struct Args {
     /// The run's folder (of one modality: RUN/t1 or RUN/flair of a run of both).
     run: PathBuf,
