@@ -15,7 +15,8 @@ use crate::support::{Configuration, fcdd};
 pub struct Site {
     configuration: Configuration,
     config_file: PathBuf,
-    secret: PathBuf,
+    /// The site secret that calls name.
+    pub secret: PathBuf,
 }
 
 impl Site {
