@@ -29,6 +29,9 @@ pub struct Args {
     /// The fold, from 0
     #[arg(long)]
     fold: usize,
+    /// The index of the preprocessed scans on this machine [default: cache.json of the run]
+    #[arg(long, value_name = "FILE")]
+    cache_index: Option<PathBuf>,
     /// Go on with what is there; a finished fold stays as it is
     #[arg(long)]
     resume: bool,
@@ -65,7 +68,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if splits.folds != plan.folds.value {
         bail!("{} has {} folds and the plan {}", run.splits().display(), splits.folds, plan.folds.value);
     }
-    let index = run.cache_index();
+    let index = args.cache_index.clone().unwrap_or_else(|| run.cache_index());
     let cache = Cache::open_index(&index)?;
     if cache.shape() != plan.input.value || cache.sequence() != plan.sequence {
         let (sequence, shape) = (cache.sequence().label(), cache.shape());

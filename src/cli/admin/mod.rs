@@ -4,7 +4,10 @@ mod archive_add;
 mod archive_check;
 mod archive_secret;
 mod export;
+mod collect;
+mod epoch_bar;
 mod promote;
+mod retrain;
 
 use std::process::ExitCode;
 
@@ -22,6 +25,8 @@ enum Command {
     #[command(subcommand, after_help = "Example: fcdd admin archive check /data/archive")]
     Archive(Archive),
     Export(export::Args),
+    Retrain(retrain::Args),
+    Collect(collect::Args),
     Promote(promote::Promote),
     Rollback(promote::Rollback),
 }
@@ -41,6 +46,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Archive(Archive::Check(args)) => archive_check::run(args),
         Command::Export(args) => export::run(args),
+        Command::Retrain(args) => retrain::run(args),
+        Command::Collect(args) => collect::run(args),
         Command::Promote(args) => promote::promote(args),
         Command::Rollback(args) => promote::rollback(args),
         Command::Archive(Archive::Check(args)) => archive_check::run(args),

@@ -1,0 +1,71 @@
+//! `fcdd admin collect`: which folds of a run are there, and their predictions in one table.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::research::collect::{self, FoldState};
+use crate::research::run_folder::RunFolder;
+
+/// Say which folds of a run are done, and join their predictions into RUN/predictions.csv.
+///
+/// A run of both modalities is looked at in RUN/t1 and RUN/flair.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: fcdd admin collect runs/first
+
+Exit status: 0 all folds are done and joined; 1 some are missing, or a file is damaged; 2 the call is wrong.")]
+pub struct Args {
+    /// The run's folder.
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Says what is there and joins it.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let mut all_done = true;
+    let mut said = Vec::new();
+    for run in modalities(&args.run) {
+        let folds = collect::status(&run)?;
+        let joined = collect::collect(&run);
+        if args.json {
+            let (rows, problem) = match &joined {
+                Ok(rows) => (Some(rows.len()), None),
+                Err(e) => (None, Some(e.to_string())),
+            };
+            said.push(json!({ "run": run.path(), "folds": folds, "predictions": rows, "problem": problem }));
+        } else {
+            for fold in &folds {
+                let (fold, epochs) = (fold.fold, fold.epochs);
+                match folds.get(fold).map(|fold| fold.state) {
+                    Some(FoldState::Done) => println!("{} fold {fold}: done, {epochs} epochs", run.path().display()),
+                    Some(FoldState::Begun) => println!("{} fold {fold}: {epochs} epochs so far", run.path().display()),
+                    _ => println!("{} fold {fold}: missing", run.path().display()),
+                }
+            }
+            if let Ok(rows) = &joined {
+                println!("{}: {} rows", run.predictions_path().display(), rows.len());
+            }
+        }
+        if let Err(error) = joined {
+            all_done = false;
+            if !args.json {
+                eprintln!("fcdd: {error}");
+            }
+        }
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&said)?);
+    }
+    Ok(if all_done { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// The run itself, or those of T1 and FLAIR in it.
+pub(super) fn modalities(path: &std::path::Path) -> Vec<RunFolder> {
+    let both: Vec<RunFolder> = ["t1", "flair"].map(|name| RunFolder::new(path.join(name))).into();
+    let both: Vec<RunFolder> = both.into_iter().filter(|run| run.plan_path().exists()).collect();
+    if both.is_empty() { vec![RunFolder::new(path)] } else { both }
+}

@@ -1,0 +1,319 @@
+//! `fcdd admin retrain`: from an archive to trained folds.
+//!
+//! Archive → cache → plan and splits → `fcdd-trainer`, a fold at a time → joined predictions. This program prepares and
+//! watches; what computes with libtorch is the child process.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, bail};
+use tokio_util::sync::CancellationToken;
+
+use super::epoch_bar::EpochBar;
+use crate::analyze::preprocess::InputSpec;
+use crate::cli::progress::Progress;
+use crate::network::Architecture;
+use crate::research::archive::{Archive, fingerprint};
+use crate::research::cache::{self, Cache};
+use crate::research::collect;
+use crate::research::plan::{Plan, Pretrained, Profile, Said, Trainable, TrainingPrecision};
+use crate::research::run_folder::RunFolder;
+use crate::research::splits::{Candidate, Splits};
+use crate::research::trainer_process::{self, FoldRequest, TrainerError};
+use crate::study::Sequence;
+
+/// Which networks are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Modality {
+    /// T1.
+    T1,
+    /// FLAIR.
+    Flair,
+    /// Both, in RUN/t1 and RUN/flair, with the same splits.
+    Both,
+}
+
+/// Train networks on a local archive, fold by fold (cross-validation).
+///
+/// Writes RUN/plan.toml with every choice, RUN/splits.json, and for each fold its best weights, history and predictions.
+/// Killed at any instant, the same call with --resume goes on. Several machines can do different folds of one RUN with
+/// --fold; `fcdd admin collect` joins them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  fcdd admin retrain --archive /data/archive --output runs/first --weights resnet_18_23dataset.pth
+  fcdd admin retrain --archive /data/archive --output runs/small --modality flair --architecture resnet10 \\
+      --width 16 --input 80,96,80 --spacing 2 --epochs 30
+
+Exit status: 0 all asked folds are done; 1 training failed or was stopped; 2 the call is wrong.")]
+pub struct Args {
+    /// BIDS folder with participants.tsv.
+    #[arg(long, value_name = "DIR")]
+    archive: PathBuf,
+    /// The run's folder.
+    #[arg(long, value_name = "RUN")]
+    output: PathBuf,
+    /// What to train.
+    #[arg(long, value_enum, default_value_t = Modality::Both)]
+    modality: Modality,
+    /// resnet10, resnet18, resnet34 or resnet50 [default: resnet18].
+    #[arg(long)]
+    architecture: Option<Architecture>,
+    /// Channels of the stem [default: 64].
+    #[arg(long, value_name = "W")]
+    width: Option<usize>,
+    /// Edge lengths of the input, voxels [default: 160,192,160].
+    #[arg(long, value_name = "D,H,W", value_parser = edges)]
+    input: Option<Edges>,
+    /// Voxel size of the input, mm [default: 1].
+    #[arg(long, value_name = "MM")]
+    spacing: Option<f64>,
+    /// MedicalNet weights to start from, or none; none trains everything.
+    #[arg(long, value_name = "FILE.pth|none", default_value = "none")]
+    weights: PathBuf,
+    /// What learns when there are pretrained weights [default: layer4].
+    #[arg(long, value_enum)]
+    trainable: Option<Trainable>,
+    /// The paper's parameters, or those with our additions.
+    #[arg(long, value_enum, default_value_t = Profile::Default)]
+    profile: Profile,
+    /// Number of folds [default: 5].
+    #[arg(long)]
+    folds: Option<usize>,
+    /// Train only this fold, counted from 0.
+    #[arg(long, value_name = "K")]
+    fold: Option<usize>,
+    /// Everything random follows from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// At most so many epochs [default: 100].
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Subjects per step [default: 4].
+    #[arg(long, value_name = "B")]
+    batch: Option<usize>,
+    /// Learning rate of Adam [default: 0.001].
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// Threads of the trainer; results on CPU depend on it [default: 2].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// cpu, cuda, cuda:N, or auto: CUDA where it works.
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Arithmetic [default: fp32].
+    #[arg(long, value_enum)]
+    precision: Option<TrainingPrecision>,
+    /// Folder for preprocessed scans [default: fcdd in the user's cache folder].
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Go on with a run that was begun.
+    #[arg(long)]
+    resume: bool,
+}
+
+/// Three edge lengths, one argument.
+type Edges = [usize; 3];
+
+fn edges(text: &str) -> Result<Edges, String> {
+    let edges: Vec<usize> = text.split(',').map_while(|edge| edge.trim().parse().ok()).collect();
+    let count = text.split(',').count();
+    let edges: Edges = edges.try_into().map_err(|_| format!("expected three numbers D,H,W, found {text:?}"))?;
+    if count == 3 { Ok(edges) } else { Err(format!("expected three numbers D,H,W, found {count}")) }
+}
+
+/// A run of one modality, ready to be trained.
+struct Prepared {
+    run: RunFolder,
+    plan: Plan,
+    cache: Cache,
+}
+
+/// Prepares and trains.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let trainer = trainer_process::find()?;
+    let is_none = args.weights.as_os_str() == "none";
+    if is_none && args.trainable.is_some_and(|trainable| trainable != Trainable::All) {
+        eprintln!("fcdd: without pretrained weights everything is trained: leave --trainable out, or give --weights");
+        return Ok(ExitCode::from(2));
+    }
+    let archive = Archive::read(&args.archive)?;
+    let weights = if is_none { None } else { Some(pretrained(&args.weights)?) };
+    let fingerprint = fingerprint::of(&archive)?;
+    let sequences = match args.modality {
+        Modality::T1 => vec![Sequence::T1],
+        Modality::Flair => vec![Sequence::Flair],
+        Modality::Both => vec![Sequence::T1, Sequence::Flair],
+    };
+    let plans = sequences.iter().map(|sequence| {
+        let plan = Plan::new(args.profile, *sequence, fingerprint.clone(), weights.clone(), args.seed, &args.said());
+        plan.check().map(|()| plan)
+    });
+    let plans = match plans.collect::<Result<Vec<Plan>, _>>() {
+        Ok(plans) => plans,
+        Err(error) => {
+            eprintln!("fcdd: {error}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    if let (Some(fold), Some(plan)) = (args.fold, plans.first())
+        && fold >= plan.folds.value
+    {
+        eprintln!("fcdd: there is no fold {fold}: there are {}, counted from 0", plan.folds.value);
+        return Ok(ExitCode::from(2));
+    }
+
+    let mut prepared = Vec::new();
+    for plan in plans {
+        let run = RunFolder::new(match (args.modality, plan.sequence) {
+            (Modality::Both, Sequence::T1) => args.output.join("t1"),
+            (Modality::Both, _) => args.output.join("flair"),
+            _ => args.output.clone(),
+        });
+        // Before anything that takes long: another plan is refused at once.
+        run.begin(&plan)?;
+        let cache = args.preprocess(&archive, &plan)?;
+        cache.write_index(&run.cache_index())?;
+        prepared.push(Prepared { run, plan, cache });
+    }
+    split(&prepared)?;
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    match runtime.block_on(train(&args, &trainer, &prepared)) {
+        Ok(()) => {}
+        Err(TrainerError::Stopped { fold }) => {
+            eprintln!("fcdd: stopped in fold {fold}; what is done is kept. Go on with:\n  {}", resuming());
+            return Ok(ExitCode::from(1));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    for Prepared { run, .. } in &prepared {
+        match collect::collect(run) {
+            Ok(rows) => println!("{}: {} rows", run.predictions_path().display(), rows.len()),
+            Err(error @ collect::CollectError::Incomplete { .. }) if args.fold.is_some() => println!("{error}"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    fn said(&self) -> Said {
+        Said {
+            architecture: self.architecture,
+            width: self.width,
+            input: self.input,
+            spacing_mm: self.spacing,
+            trainable: self.trainable,
+            folds: self.folds,
+            epochs: self.epochs,
+            batch: self.batch,
+            learning_rate: self.learning_rate,
+            precision: self.precision,
+            threads: self.threads,
+        }
+    }
+
+    fn preprocess(&self, archive: &Archive, plan: &Plan) -> anyhow::Result<Cache> {
+        let folder = self.cache.clone().or_else(cache::default_folder);
+        let folder = folder.context("neither XDG_CACHE_HOME nor HOME is set: give --cache DIR")?;
+        let label = plan.sequence.label();
+        let scans = archive.subjects.iter().filter(|subject| subject.scan(plan.sequence).is_some()).count();
+        let progress = Mutex::new(Progress::new(&format!("preprocessing {label}"), scans as u64));
+        let advance = || progress.lock().unwrap_or_else(PoisonError::into_inner).advance(1);
+        let spec = InputSpec {
+            shape: plan.input.value,
+            spacing_mm: plan.spacing_mm.value,
+            background: plan.background.value as f32,
+        };
+        let cache = Cache::build(archive, plan.sequence, &spec, &folder, &advance)?;
+        drop(progress);
+        for left_out in cache.excluded() {
+            eprintln!("{label}: {} is left out: {}", left_out.subject, left_out.reason.text);
+        }
+        if cache.is_empty() {
+            bail!("no {label} scan of {} can be used; see fcdd admin archive check", self.archive.display());
+        }
+        Ok(cache)
+    }
+}
+
+fn pretrained(path: &Path) -> anyhow::Result<Pretrained> {
+    let unreadable = || format!("cannot read --weights {}", path.display());
+    let path = path.canonicalize().with_context(unreadable)?;
+    let sha256 = fingerprint::sha256(&path).with_context(unreadable)?;
+    Ok(Pretrained { path, sha256 })
+}
+
+/// One splits file for all modalities: who has any usable scan, by what scanned it.
+fn split(prepared: &[Prepared]) -> anyhow::Result<()> {
+    let mut candidates: Vec<Candidate> = Vec::new();
+    for Prepared { cache, .. } in prepared {
+        for subject in cache.subjects() {
+            let said = |value: &Option<String>| value.clone().unwrap_or_else(|| "n/a".to_owned());
+            let scan =
+                format!("{} {} {}", cache.sequence().label(), said(&subject.scanner), said(&subject.acquisition));
+            match candidates.iter_mut().find(|candidate| candidate.id == subject.id) {
+                Some(known) => known.stratum = format!("{}, {scan}", known.stratum),
+                None => candidates.push(Candidate { id: subject.id.clone(), group: subject.group, stratum: scan }),
+            }
+        }
+    }
+    let Some(Prepared { plan, .. }) = prepared.first() else { return Ok(()) };
+    let splits = Splits::new(&candidates, plan.seed, plan.folds.value, plan.validation_share.value)?;
+    for Prepared { run, .. } in prepared {
+        let path = run.splits();
+        if !path.exists() {
+            splits.write(&path)?;
+        } else if Splits::read(&path)? != splits {
+            bail!("{} splits other subjects than the usable ones of this archive: give a new --output", path.display());
+        }
+    }
+    Ok(())
+}
+
+async fn train(args: &Args, trainer: &Path, prepared: &[Prepared]) -> Result<(), TrainerError> {
+    let stop = CancellationToken::new();
+    stop_on_signal(stop.clone());
+    for Prepared { run, plan, cache } in prepared {
+        let folds = args.fold.map_or(0..plan.folds.value, |fold| fold..fold + 1);
+        for fold in folds {
+            // Of this fold: two machines on one RUN have their scans in different places.
+            let index = run.fold(fold).path().join("cache.json");
+            cache.write_index(&index).map_err(|e| TrainerError::Failed { fold, message: e.to_string() })?;
+            let request =
+                FoldRequest { run: run.path(), cache_index: &index, fold, resume: args.resume, device: &args.device };
+            let mut bar = EpochBar::new(plan.sequence, fold);
+            trainer_process::train_fold(trainer, request, &stop, |event| bar.hear(&event)).await?;
+        }
+    }
+    Ok(())
+}
+
+fn stop_on_signal(stop: CancellationToken) {
+    tokio::spawn(async move {
+        use tokio::signal::unix::{SignalKind, signal};
+        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+        let Ok(mut interrupt) = signal(SignalKind::interrupt()) else { return };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+}
+
+/// This call again, with `--resume`.
+fn resuming() -> String {
+    let mut words: Vec<String> = std::env::args()
+        .map(
+            |word| {
+                if word.contains([' ', '\'', '"', '$']) { format!("'{}'", word.replace('\'', r"'\''")) } else { word }
+            },
+        )
+        .collect();
+    if !words.iter().any(|word| word == "--resume") {
+        words.push("--resume".to_owned());
+    }
+    words.join(" ")
+}
