@@ -15,7 +15,7 @@ use fcdd::research::run_folder::RunFolder;
 fn make_archive(folder: &Path) {
     fs::create_dir_all(folder).unwrap();
     let ids = ["sub-1", "sub-2", "sub-3", "sub-4", "sub-5", "sub-6", "sub-7", "sub-8"];
-    let group = |index: usize| if index % 2 == 0 { "fcd" } else { "hc" };
+    let group = |index: usize| if index.is_multiple_of(2) { "fcd" } else { "hc" };
     let rows: Vec<[&str; 4]> = ids.iter().enumerate().map(|(index, id)| [*id, group(index), "F", "30"]).collect();
     write_participants(folder, &rows);
     for first in [0, 1] {

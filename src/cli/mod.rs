@@ -55,6 +55,8 @@ enum Command {
     Phantom(phantom::Args),
     /// Write a model folder with random weights.
     Export(export::Args),
+    /// The research side: from a local archive to models that the daemon may serve.
+    Admin(admin::Args),
     /// List, show and verify model folders.
     Models(models::Args),
     /// List, show and retry studies of the ledger.
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Echo(args) => echo::run(args),
         Command::Phantom(args) => phantom::run(args),
         Command::Export(args) => export::run(args),
+        Command::Admin(args) => admin::run(args),
         Command::Models(args) => models::run(args),
         Command::Studies(args) => studies::run(args),
         Command::Status(args) => status::run(args),

@@ -3,9 +3,9 @@
 mod archive_add;
 mod archive_check;
 mod archive_secret;
-mod export;
 mod collect;
 mod epoch_bar;
+mod export;
 mod promote;
 mod retrain;
 
@@ -44,7 +44,6 @@ enum Archive {
 /// Runs the subcommand.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
-        Command::Archive(Archive::Check(args)) => archive_check::run(args),
         Command::Export(args) => export::run(args),
         Command::Retrain(args) => retrain::run(args),
         Command::Collect(args) => collect::run(args),
