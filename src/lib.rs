@@ -29,6 +29,7 @@
 //! | [`network`] | the 3D ResNet's specification, weights, ONNX writer, model manifest |
 //! | [`config`], [`observe`] | configuration; events (log line and metric together) |
 //! | [`phantom`] | synthetic subjects, as DICOM or BIDS |
+//! | [`research`] | archive, splits, statistics, reports, export, promotion; `src/trainer` is the binary that trains |
 //! | [`pipeline`], [`daemon`], [`cli`] | assemble → analyze → report as one call; the supervisor; one file per subcommand |
 //!
 //! # Invariants

@@ -72,7 +72,7 @@ impl Tissue {
             Tissue::Fat => (380.0, 100.0, 0.55),
             Tissue::Bone => (800.0, 8.0, 0.06),
             Tissue::Marrow => (480.0, 50.0, 0.38),
-            // Likewise: with the 42 ms of muscle the scalp fell below the head mask's threshold in FLAIR in every third head.
+            // Likewise: with the 42 ms of muscle the scalp fell below the head mask's threshold in FLAIR in many heads.
             Tissue::Soft => (1250.0, 65.0, 0.68),
             Tissue::LesionCortex => (1450.0, 110.0, 0.83),
             Tissue::LesionWhite => (1200.0, 100.0, 0.78),
