@@ -305,7 +305,10 @@ impl<S: VolumeSource + 'static> Fold<S> {
         };
         match attempt() {
             Err(error) if is_out_of_memory(&error) => {
-                Err(OutOfMemory::find(&self.plan, device::name(self.device), |size| self.fits(network, size)).into())
+                Err(OutOfMemory::find(&self.plan, labels.len(), device::name(self.device), &error, |size| {
+                    self.fits(network, size)
+                })
+                .into())
             }
             other => Ok(other?),
         }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use fcdd::network::spec::FCD;
 use fcdd::research::batches::{Sample, VolumeSource};
 use fcdd::research::cache::Cache;
@@ -97,10 +97,12 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let folder = run.fold(args.fold);
     let fold = Fold { plan, fold: args.fold, folder, source: Arc::new(Volumes(cache)), subjects, device };
     let mut out = std::io::stdout().lock();
-    fold.train(args.resume, &mut |event| {
+    let trained = fold.train(args.resume, &mut |event| {
         let line = serde_json::to_string(event)?;
         writeln!(out, "{line}")?;
         out.flush()
-    })?;
+    });
+    // One sentence, in which the causes are said already; libtorch adds a stack trace to its own.
+    trained.map_err(|error| anyhow!("{}", error.to_string().lines().next().unwrap_or_default().to_owned()))?;
     Ok(ExitCode::SUCCESS)
 }

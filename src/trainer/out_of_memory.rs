@@ -7,13 +7,15 @@
 use fcdd::research::plan::Plan;
 
 /// What libtorch, oneDNN and the C++ library say when there is no memory.
-const SAYINGS: [&str; 6] = [
+/// The last two also mean other things: the tries show which.
+const SAYINGS: [&str; 7] = [
     "can't allocate memory",
     "out of memory",
     "not enough memory",
     "std::bad_alloc",
     "Cannot allocate memory",
     "could not create a memory",
+    "could not create a primitive",
 ];
 
 /// Whether an error means that memory ran out.
@@ -33,7 +35,7 @@ pub enum OutOfMemory {
     Smaller {
         /// `cpu` or `cuda:N`.
         device: String,
-        /// The plan's batch.
+        /// The batch that did not fit.
         batch: usize,
         /// `D×H×W`
         input: String,
@@ -43,27 +45,37 @@ pub enum OutOfMemory {
     /// Not even two subjects do.
     #[error(
         "{device} ran out of memory with a batch of {batch} at {input}, and even a batch of 2, the smallest, does not \
-         fit: begin a new run with a smaller --input, a smaller --width, or --precision bf16"
+         fit: begin a new run with a smaller --input, a smaller --width, or --precision bf16 ({said})"
     )]
     NotEvenTwo {
         /// `cpu` or `cuda:N`.
         device: String,
-        /// The plan's batch.
+        /// The batch that did not fit.
         batch: usize,
         /// `D×H×W`
         input: String,
+        /// libtorch's own words.
+        said: String,
     },
 }
 
 impl OutOfMemory {
-    /// Finds the batch that fits; `fits` tries a step of so many volumes.
-    pub fn find(plan: &Plan, device: String, fits: impl FnMut(usize) -> bool) -> Self {
-        let batch = plan.batch.value;
+    /// Finds the batch that fits where a step of `batch` volumes did not; `fits` tries a step of so many.
+    pub fn find(
+        plan: &Plan,
+        batch: usize,
+        device: String,
+        error: &dyn std::error::Error,
+        fits: impl FnMut(usize) -> bool,
+    ) -> Self {
         let [d, h, w] = plan.input.value;
         let input = format!("{d}×{h}×{w}");
         match largest_that_fits(batch, fits) {
             Some(fits) => OutOfMemory::Smaller { device, batch, input, fits },
-            None => OutOfMemory::NotEvenTwo { device, batch, input },
+            None => {
+                let said = error.to_string().lines().next().unwrap_or_default().to_owned();
+                OutOfMemory::NotEvenTwo { device, batch, input, said }
+            }
         }
     }
 }
