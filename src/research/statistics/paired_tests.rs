@@ -14,8 +14,8 @@ pub struct McNemar {
     pub only_second_right: usize,
     /// Two-sided exact binomial p.
     pub p_exact: f64,
-    /// Two-sided mid-p: the exact p less the probability of the observed split, that is
-    /// twice the one-sided mid-p; so it is 1 when the split is even.
+    /// Two-sided mid-p (Fagerland 2013): the exact p less the probability of the observed split; where the split is
+    /// even, 1 less half of it.
     pub p_mid: f64,
 }
 
@@ -30,12 +30,15 @@ pub fn mcnemar(first_right: &[bool], second_right: &[bool]) -> Option<McNemar> {
     let only_second_right = pairs().filter(|&(&a, &b)| !a && b).count();
     let discordant = (only_first_right + only_second_right) as u64;
     let few = only_first_right.min(only_second_right) as u64;
-    let (p_exact, p_mid) = if only_first_right == only_second_right {
+    let binomial = Binomial::new(0.5, discordant).ok()?;
+    let observed = binomial.pmf(few);
+    let (p_exact, p_mid) = if discordant == 0 {
         (1.0, 1.0)
+    } else if only_first_right == only_second_right {
+        (1.0, 1.0 - observed / 2.0)
     } else {
-        let binomial = Binomial::new(0.5, discordant).ok()?;
         let exact = 2.0 * binomial.cdf(few);
-        (exact.min(1.0), (exact - binomial.pmf(few)).min(1.0))
+        (exact.min(1.0), (exact - observed).min(1.0))
     };
     Some(McNemar { only_first_right, only_second_right, p_exact, p_mid })
 }
@@ -89,7 +92,15 @@ mod tests {
     #[test]
     fn even_splits_and_degenerate_pairs() {
         let even = mcnemar(&[true, false], &[false, true]).unwrap();
-        assert_eq!((even.p_exact, even.p_mid), (1.0, 1.0));
+        // One against one: probability 1/2, mid-p 1 − 1/4.
+        assert!(even.p_exact == 1.0 && (even.p_mid - 0.75).abs() < 1e-12);
+        let same = mcnemar(&[true, false], &[true, false]).unwrap();
+        assert_eq!((same.p_exact, same.p_mid), (1.0, 1.0));
+        // Fagerland's worked table: one child against seven, 18/256 and 10/256.
+        let first: Vec<bool> = (0..8).map(|i| i < 7).collect();
+        let second: Vec<bool> = first.iter().map(|right| !right).collect();
+        let children = mcnemar(&first, &second).unwrap();
+        assert!((children.p_exact - 18.0 / 256.0).abs() < 1e-12 && (children.p_mid - 10.0 / 256.0).abs() < 1e-12);
         // One against none: 2 · 1/2 = 1 exactly, mid-p 1 − 1/2.
         let one = mcnemar(&[true, true], &[false, true]).unwrap();
         assert!((one.p_exact - 1.0).abs() < 1e-12 && (one.p_mid - 0.5).abs() < 1e-12);
