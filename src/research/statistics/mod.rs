@@ -11,6 +11,7 @@ pub mod logistic;
 pub mod paired_tests;
 pub mod probability_scores;
 pub mod roc;
+pub mod scale;
 pub mod spread;
 pub mod threshold;
 
@@ -21,5 +22,6 @@ pub use confusion::Confusion;
 pub use paired_tests::{holm, mcnemar, paired_t_test};
 pub use probability_scores::{brier, calibration_error};
 pub use roc::{auc, auc_within_folds, roc_curve};
+pub use scale::Scale;
 pub use spread::{MeanSd, mean_sd, wilson};
 pub use threshold::{for_sensitivity, youden};
