@@ -20,6 +20,7 @@ pub mod evaluate;
 pub mod export;
 pub mod few_at_once;
 pub mod heat_score;
+pub mod intensity_baseline;
 pub mod plan;
 pub mod promote;
 pub mod report;
