@@ -21,6 +21,7 @@ pub mod export;
 pub mod few_at_once;
 pub mod heat_score;
 pub mod intensity_baseline;
+pub mod map_category;
 pub mod plan;
 pub mod promote;
 pub mod report;
