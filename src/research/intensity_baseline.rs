@@ -4,7 +4,7 @@
 //! deviation, and percentiles; then a logistic regression on the standardised features.
 
 use ndarray::{Array3, Axis};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::statistics::bootstrap::percentile;
 use super::statistics::logistic::Logistic;
