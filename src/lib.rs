@@ -11,7 +11,8 @@
 //! ```
 //!
 //! A study walks through five stages. Each stage is a folder that knows the ground floor and the types of
-//! [`study`], never another stage; only [`daemon`] and [`cli`] know them all and connect them.
+//! [`study`], never another stage; only [`daemon`] and [`cli`] know them all and connect them. [`research`]
+//! stands above the stages too: it measures with the code of [`analyze`] and draws with that of [`report`].
 //!
 //! # Map
 //!
