@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::logit::sigmoid;
 use super::spec::{Architecture, Geometry, NetworkSpec};
 use crate::study::Sequence;
 
@@ -156,7 +157,7 @@ impl Calibration {
 
     /// The calibrated probability of FCD for `logits[1] − logits[0]`.
     pub fn probability(&self, logit: f64) -> f64 {
-        1.0 / (1.0 + (-self.calibrated_logit(logit)).exp())
+        sigmoid(self.calibrated_logit(logit))
     }
 }
 

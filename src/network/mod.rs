@@ -6,8 +6,9 @@
 //! ```
 //!
 //! [`spec`] and [`weights`] know nothing of ONNX, so that the trainer builds the very same network from
-//! them. This module never runs a network: that is the work of the analysis stage.
+//! them; [`logit`] is what their answers mean. This module never runs a network: that is the work of the analysis stage.
 
+pub mod logit;
 pub mod manifest;
 mod manifest_text;
 pub mod marker;

@@ -1,4 +1,5 @@
-//! From logits to probabilities that mean something: Platt scaling, temperature, prevalence, cross-fitting.
+//! From logits to probabilities that mean something: Platt scaling, temperature, cross-fitting. The logistic function
+//! and the change of prevalence are in [`crate::network::logit`], where serving has them too.
 //!
 //! Fits use Platt's regularised targets, (N₊+1)/(N₊+2) for patients and 1/(N₋+2) for controls, so that
 //! perfectly separated logits do not end in certainty.
@@ -6,11 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::logistic::Logistic;
-
-/// 1 / (1 + e^−logit).
-pub fn sigmoid(logit: f64) -> f64 {
-    if logit >= 0.0 { 1.0 / (1.0 + (-logit).exp()) } else { logit.exp() / (1.0 + logit.exp()) }
-}
+use crate::network::logit::sigmoid;
 
 /// Calibrated logit = slope · logit + offset.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -99,12 +96,6 @@ impl Temperature {
     }
 }
 
-/// Moves a logit from the prevalence it was trained at to the prevalence of a site, both strictly in 0..1.
-pub fn shift_prevalence(logit: f64, training_prevalence: f64, site_prevalence: f64) -> Option<f64> {
-    let odds = |p: f64| (p > 0.0 && p < 1.0).then(|| (p / (1.0 - p)).ln());
-    Some(logit + odds(site_prevalence)? - odds(training_prevalence)?)
-}
-
 /// For every subject, in order: `apply(fit(subjects of the other folds), subject)`, so that nothing is scored
 /// by what has seen it. `fit` and `apply` get indices. `None` as soon as a fit fails.
 pub fn cross_fitted<F, T>(
@@ -149,12 +140,5 @@ mod tests {
         let reversed = Temperature::fit(&labels, &[2.0, 1.0, -1.0, -2.0]).unwrap();
         assert_eq!(reversed.temperature, Temperature::HOTTEST);
         assert_eq!(Platt::fit(&[true; 3], &[1.0, 2.0, 3.0]), None);
-    }
-
-    #[test]
-    fn prevalence_moves_the_odds() {
-        // Probability 0.5 at prevalence 0.5 is the prevalence itself at any other.
-        assert!((sigmoid(shift_prevalence(0.0, 0.5, 0.1).unwrap()) - 0.1).abs() < 1e-12);
-        assert_eq!(shift_prevalence(0.0, 0.5, 0.0), None);
     }
 }

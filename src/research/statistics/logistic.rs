@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::calibration::sigmoid;
+use crate::network::logit::sigmoid;
 
 /// Fitted weights.
 #[derive(Debug, Clone, PartialEq, Serialize)]

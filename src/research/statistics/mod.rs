@@ -15,8 +15,9 @@ pub mod scale;
 pub mod spread;
 pub mod threshold;
 
+pub use crate::network::logit::sigmoid;
 pub use bootstrap::{Interval, auc_interval, paired_auc_difference};
-pub use calibration::{Platt, Temperature, cross_fitted, shift_prevalence, sigmoid};
+pub use calibration::{Platt, Temperature, cross_fitted};
 pub use conformal::{Conformal, PredictionSet};
 pub use confusion::Confusion;
 pub use paired_tests::{holm, mcnemar, paired_t_test};
