@@ -15,7 +15,7 @@ fn all_mistakes_in_one_go() {
     let file = folder.path().join("fcdd.toml");
     std::fs::write(
         &file,
-        "version = 2\n[receive]\nae_title = 'SEVENTEEN LETTERS'\nlisten = 'localhost'\nportt = 3\n\n[spool]\ndirectory = 'spool'\n\n[analyze]\nmodels = []\ndevice = 'tpu'\n\n[destination.pacs]\nae_title = 'PACS'\nobjects = ['film']\nport = 70000\n",
+        "version = 2\n[receive]\nae_title = 'SEVENTEEN LETTERS'\nlisten = 'localhost'\nportt = 3\n\n[spool]\ndirectory = 'spool'\n\n[analyze]\nmodels = []\ndevice = 'tpu'\nsite_prevalence = 1.0\n\n[destination.pacs]\nae_title = 'PACS'\nobjects = ['film']\nport = 70000\n",
     )
     .unwrap();
     let path = file.to_str().unwrap();
@@ -30,10 +30,11 @@ fn all_mistakes_in_one_go() {
         "line 11: analyze.models",
         "line 12: analyze.device",
         "cuda:N",
+        "line 13: analyze.site_prevalence must lie above 0 and below 1",
         "destination.pacs.host",
-        "line 16: destination.pacs.objects",
+        "line 17: destination.pacs.objects",
         "heatmap-flair",
-        "line 17: destination.pacs.port",
+        "line 18: destination.pacs.port",
     ] {
         assert!(text.contains(expected), "{expected:?} is missing in:\n{text}");
     }
@@ -41,7 +42,7 @@ fn all_mistakes_in_one_go() {
     let (status, text, _) = fcdd(&["check-config", "--config", path, "--json"]);
     assert_eq!(status, Some(2));
     let mistakes: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!(mistakes.as_array().unwrap().len(), 9, "{text}");
+    assert_eq!(mistakes.as_array().unwrap().len(), 10, "{text}");
 
     let (status, _, errors) = fcdd(&["serve", "--config", path]);
     assert_eq!(status, Some(2), "{errors}");

@@ -10,7 +10,7 @@ use fcdd::report::card::card_picture;
 use fcdd::report::drawing::Picture;
 use fcdd::report::overview_png;
 use fcdd::study::{Analysis, AssembledStudy};
-use report_fixture::{Acquisition, not_suspected, study, suspected, unassessable, untrained};
+use report_fixture::{Acquisition, not_suspected, study, suspected, suspected_at_a_site, unassessable, untrained};
 
 fn kept(name: &str, bytes: &[u8]) {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
@@ -54,6 +54,9 @@ fn cards_of_all_verdicts() {
     let (left, right) = (count(&card, [28, 408, 178, 708], warm), count(&card, [178, 408, 328, 708], warm));
     assert!(right > 10 * left.max(1), "left half {left}, right half {right}");
     assert_eq!(count(&card, BANNER, |p| p == [0xa3, 0x22, 0x1c]), 0, "a trained model has no banner");
+
+    let card = drawn("site-prevalence", &study, &suspected_at_a_site(&study));
+    assert!(count(&card, TILES, warm) > 1000, "no heatmap on the card");
 
     let card = drawn("not-suspected", &study, &not_suspected(&study));
     assert!(count(&card, TILES, |[r, g, b]| r > 60 && r == g && g == b) > 10_000, "no anatomy on the card");

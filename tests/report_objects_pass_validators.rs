@@ -12,7 +12,9 @@ use fcdd::dicom::templates::ReportClass;
 use fcdd::dicom::{Templates, Uid};
 use fcdd::report::render;
 use fcdd::study::{Analysis, AssembledStudy, ObjectKind, RenderedObject, SourceVolume};
-use report_fixture::{Acquisition, not_suspected, peer, python, study, suspected, unassessable, untrained};
+use report_fixture::{
+    Acquisition, not_suspected, peer, python, study, suspected, suspected_at_a_site, unassessable, untrained,
+};
 
 /// PixelMed and what it needs, where Debian puts them.
 const PIXELMED: &str = "/usr/share/java/pixelmed.jar";
@@ -63,6 +65,7 @@ fn all() -> Vec<Rendered> {
         rendered("suspected", new, |s| (s.clone(), suspected(&s))),
         rendered("suspected, comprehensive", ReportClass::Comprehensive, |s| (s.clone(), suspected(&s))),
         rendered("suspected, enhanced", ReportClass::Enhanced, |s| (s.clone(), suspected(&s))),
+        rendered("suspected, site prevalence", new, |s| (s.clone(), suspected_at_a_site(&s))),
         rendered("not suspected", new, |s| (s.clone(), not_suspected(&s))),
         rendered("untrained", new, |s| (s.clone(), untrained(&s))),
         rendered("unassessable", new, unassessable),

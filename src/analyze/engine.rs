@@ -4,19 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use super::fuse::{self, sigmoid};
+use super::fuse;
 use super::gates::{self, GateInput};
 use super::gradcam;
 use super::model::Model;
 use super::preprocess::{self, FieldOfView, Prepared};
+use super::prior;
 use super::regions::{self, MapContext};
 use super::runtime::{self, RuntimeError};
 use super::session::{FoldOutput, ModelSessions, SessionError};
 use crate::config;
 use crate::network::ModelFolderError;
-use crate::observe::events::analyze::{ModelReady, ProviderRefused, SeriesRefused, StudyAnalyzed};
+use crate::network::logit::sigmoid;
+use crate::observe::events::analyze::{
+    ModelReady, ProviderRefused, SeriesRefused, SitePrevalenceIgnored, StudyAnalyzed,
+};
 use crate::study::{
-    Analysis, AssembledStudy, ModelIdentity, ModelOutcome, Reason, Region, Sequence, SourceVolume, Stack, Verdict,
+    Analysis, AssembledStudy, Decision, ModelIdentity, ModelOutcome, Prior, Reason, Region, Sequence, SourceVolume,
+    Stack, Verdict,
 };
 use crate::volume::{SingularAffine, Volume};
 
@@ -56,12 +61,15 @@ pub enum AnalyzeError {
 pub struct Engine {
     models: Vec<LoadedModel>,
     fused_threshold: f64,
+    site_prevalence: Option<f64>,
 }
 
 #[derive(Debug)]
 struct LoadedModel {
     model: Model,
     identity: ModelIdentity,
+    // What its shown probabilities assume.
+    prior: Prior,
     // ONNX Runtime's sessions are not safe to run twice at once.
     sessions: Mutex<ModelSessions>,
 }
@@ -84,7 +92,7 @@ impl Engine {
             }
             models.push(LoadedModel::open(model, config)?);
         }
-        Ok(Engine { models, fused_threshold: config.fused_threshold })
+        Ok(Engine { models, fused_threshold: config.fused_threshold, site_prevalence: config.site_prevalence })
     }
 
     /// The loaded models, in the order of the configuration.
@@ -146,6 +154,11 @@ impl Engine {
         }
         let untrained = ran.iter().filter(|(model, ..)| !model.identity.trained);
         reasons.extend(untrained.map(|(model, ..)| untrained_model(&model.identity)));
+        if let Some(prevalence) = self.site_prevalence {
+            let ignoring = ran.iter().filter(|(model, ..)| model.prior == Prior::Unstated);
+            remarks
+                .extend(ignoring.map(|(model, ..)| prior::ignored(model.model.sequence, &model.identity, prevalence)));
+        }
 
         let (mut outcomes, maps): (Vec<_>, Vec<_>) =
             ran.into_iter().map(|(model, examined, source)| (examined.outcome, (model, examined.map, source))).unzip();
@@ -231,7 +244,11 @@ impl LoadedModel {
             took_ms: milliseconds(begun),
         }
         .emit();
-        Ok(LoadedModel { model, identity, sessions: Mutex::new(sessions) })
+        let prior = prior::of_model(model.training_prevalence, config.site_prevalence);
+        if let (Some(site_prevalence), Prior::Unstated) = (config.site_prevalence, prior) {
+            SitePrevalenceIgnored { model: &identity.name, version: &identity.version, site_prevalence }.emit();
+        }
+        Ok(LoadedModel { model, identity, prior, sessions: Mutex::new(sessions) })
     }
 
     /// Preprocesses, gates, infers and draws one series. The inner error is the reason why the series cannot be seen
@@ -276,13 +293,17 @@ impl LoadedModel {
 
         let calibrated = |fold: &FoldOutput| self.model.calibration.calibrated_logit(fold.logit);
         let logit = fuse::mean(folds.iter().map(calibrated));
+        let shown = |logit| prior::probability(logit, self.prior);
+        let decision = Decision { probability: sigmoid(logit), threshold: self.model.decision_threshold };
         let outcome = ModelOutcome {
             sequence,
             model: self.identity.clone(),
-            probability: sigmoid(logit),
-            fold_probabilities: folds.iter().map(calibrated).map(sigmoid).collect(),
+            probability: shown(logit),
+            fold_probabilities: folds.iter().map(calibrated).map(shown).collect(),
+            threshold: prior::threshold(&decision, self.prior),
+            prior: self.prior,
             logit,
-            threshold: self.model.decision_threshold,
+            decision,
             heatmap,
             regions: Vec::new(),
         };

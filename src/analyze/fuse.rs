@@ -2,19 +2,12 @@
 //!
 //! One model: mean logit over its folds, then its calibration `p = sigmoid(scale · logit + offset)`. Two models: the mean
 //! of their calibrated logits, with a threshold of its own. One modality alone keeps its model's own threshold.
+//! All of this happens at the prevalence of training; a site's own prevalence only moves what is shown ([`super::prior`]).
 //! A verdict other than "unassessable" needs the absence of every reason against one; it is never forced.
 
-use crate::study::{Fused, ModelOutcome, Reason, Verdict};
-
-/// The logistic function, without overflow on either side.
-pub fn sigmoid(logit: f64) -> f64 {
-    if logit >= 0.0 {
-        1.0 / (1.0 + (-logit).exp())
-    } else {
-        let e = logit.exp();
-        e / (1.0 + e)
-    }
-}
+use super::prior;
+use crate::network::logit::sigmoid;
+use crate::study::{Decision, Fused, ModelOutcome, Prior, Reason, Verdict};
 
 /// The arithmetic mean; NaN of nothing.
 pub fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
@@ -26,19 +19,27 @@ pub fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
 pub fn fuse(outcomes: &[ModelOutcome], fused_threshold: f64) -> Option<Fused> {
     let threshold = match outcomes {
         [] => return None,
-        [only] => only.threshold,
+        [only] => only.decision.threshold,
         _ => fused_threshold,
     };
     let logit = mean(outcomes.iter().map(|o| o.logit));
-    let sequences = outcomes.iter().map(|o| o.sequence).collect();
-    Some(Fused { probability: sigmoid(logit), logit, threshold, sequences })
+    let priors: Vec<Prior> = outcomes.iter().map(|o| o.prior).collect();
+    let (prior, decision) = (prior::of_fusion(&priors), Decision { probability: sigmoid(logit), threshold });
+    Some(Fused {
+        probability: prior::probability(logit, prior),
+        threshold: prior::threshold(&decision, prior),
+        prior,
+        logit,
+        decision,
+        sequences: outcomes.iter().map(|o| o.sequence).collect(),
+    })
 }
 
-/// The verdict: withheld if there is any reason to, otherwise decided by the fused threshold.
+/// The verdict: withheld if there is any reason to, otherwise the fused decision, which no site's prevalence moves.
 pub fn verdict(fused: Option<&Fused>, mut reasons: Vec<Reason>) -> Verdict {
     match fused {
         Some(fused) if reasons.is_empty() => {
-            if fused.probability >= fused.threshold {
+            if fused.decision.is_suspected() {
                 Verdict::Suspected
             } else {
                 Verdict::NotSuspected
@@ -56,11 +57,72 @@ pub fn verdict(fused: Option<&Fused>, mut reasons: Vec<Reason>) -> Verdict {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
-    use crate::study::Sequence;
+    use crate::study::{Heatmap, ModelIdentity, Sequence};
+
+    fn outcome(sequence: Sequence, logit: f64, threshold: f64, prior: Prior) -> ModelOutcome {
+        let decision = Decision { probability: sigmoid(logit), threshold };
+        ModelOutcome {
+            sequence,
+            model: ModelIdentity {
+                name: "m".into(),
+                version: "1.0.0".into(),
+                digest: String::new(),
+                trained: true,
+                synthetic: false,
+                data_source: String::new(),
+                architecture: String::new(),
+                folds: 1,
+                provider: String::new(),
+                precision: String::new(),
+                cell_mm: [1.0; 3],
+            },
+            probability: prior::probability(logit, prior),
+            fold_probabilities: Vec::new(),
+            threshold: prior::threshold(&decision, prior),
+            prior,
+            logit,
+            decision,
+            heatmap: Heatmap { display: Arc::default(), range_logit: [0.0; 2], constant: true },
+            regions: Vec::new(),
+        }
+    }
 
     fn fused(logit: f64, threshold: f64) -> Fused {
-        Fused { probability: sigmoid(logit), logit, threshold, sequences: vec![Sequence::T1] }
+        fuse(&[outcome(Sequence::T1, logit, threshold, Prior::Unstated)], 0.9).unwrap()
+    }
+
+    #[test]
+    fn a_sites_prevalence_moves_what_is_shown_and_no_verdict() {
+        // Half of the training were patients, one in ten of the site is: odds 1 : 1 and 3 : 1 of the two models are
+        // sqrt(3) : 1 together, and sqrt(3) : 9 at the site.
+        let models =
+            |prior| [outcome(Sequence::T1, 0.0, 0.7, prior), outcome(Sequence::Flair, 3.0_f64.ln(), 0.7, prior)];
+        let site = Prior::Site { prevalence: 0.1, training_prevalence: 0.5 };
+        let plain = fuse(&models(Prior::Training { prevalence: 0.5 }), 0.6).unwrap();
+        let moved = fuse(&models(site), 0.6).unwrap();
+        let odds = 3.0_f64.sqrt();
+        assert!((plain.probability - odds / (odds + 1.0)).abs() < 1e-12);
+        assert!((moved.probability - odds / (odds + 9.0)).abs() < 1e-12);
+        assert_eq!((moved.prior, moved.logit, moved.decision), (site, plain.logit, plain.decision));
+        assert!(moved.probability < 0.6 && moved.probability >= moved.threshold);
+        assert_eq!(verdict(Some(&plain), vec![]), Verdict::Suspected);
+        assert_eq!(verdict(Some(&moved), vec![]), Verdict::Suspected);
+        // Far below the manifest's threshold by number, above it by evidence; and the other way round.
+        let alone = |logit, prior| verdict(fuse(&[outcome(Sequence::T1, logit, 0.7, prior)], 0.0).as_ref(), vec![]);
+        assert_eq!(alone(1.0, site), Verdict::Suspected);
+        let many = Prior::Site { prevalence: 0.9, training_prevalence: 0.5 };
+        assert_eq!(alone(0.5, many), Verdict::NotSuspected);
+    }
+
+    #[test]
+    fn one_model_without_a_prior_leaves_the_fused_probability_where_it_is() {
+        let site = Prior::Site { prevalence: 0.1, training_prevalence: 0.5 };
+        let models = [outcome(Sequence::T1, 0.4, 0.5, site), outcome(Sequence::Flair, -0.4, 0.5, Prior::Unstated)];
+        let fused = fuse(&models, 0.5).unwrap();
+        assert_eq!((fused.probability, fused.threshold, fused.prior), (0.5, 0.5, Prior::Unstated));
     }
 
     #[test]
@@ -74,11 +136,5 @@ mod tests {
         let reasons = vec![Reason::new("untrained_model", "text")];
         assert_eq!(verdict(Some(&fused(9.0, 0.5)), reasons.clone()), Verdict::Unassessable { reasons });
         assert_eq!(verdict(None, vec![]).reasons()[0].code, "no_model_ran");
-    }
-
-    #[test]
-    fn the_logistic_function_has_no_overflow() {
-        assert_eq!((sigmoid(-1e6), sigmoid(1e6), sigmoid(0.0)), (0.0, 1.0, 0.5));
-        assert!((sigmoid(2.0) + sigmoid(-2.0) - 1.0).abs() < 1e-15);
     }
 }

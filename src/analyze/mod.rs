@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! AssembledStudy → preprocess (head_mask) → gates
-//!                → session (model, runtime) → fuse
+//!                → session (model, runtime) → fuse (prior)
 //!                → gradcam → regions          → Analysis        all of it driven by engine
 //! ```
 //!
@@ -18,6 +18,7 @@ pub mod gradcam;
 pub mod head_mask;
 pub mod model;
 pub mod preprocess;
+pub mod prior;
 pub mod regions;
 pub mod runtime;
 pub mod session;

@@ -45,6 +45,8 @@ pub struct Model {
     pub decision_threshold: f64,
     /// Applied to the mean logit.
     pub calibration: Calibration,
+    /// Share of patients in training, where the manifest states it.
+    pub training_prevalence: Option<f64>,
     /// Arithmetics in which it was validated.
     pub validated: BTreeSet<Precision>,
     /// Names and contents of the ONNX files, one per fold; taken out once the sessions are open.
@@ -85,6 +87,7 @@ impl Model {
             region_threshold_logit: manifest.map.threshold_logit,
             decision_threshold: manifest.decision.threshold,
             calibration: manifest.calibration.clone(),
+            training_prevalence: manifest.training.as_ref().map(|training| training.prevalence),
             validated: manifest.precision.validated.clone(),
             files,
         })

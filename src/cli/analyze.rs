@@ -8,6 +8,7 @@ use anyhow::{Context, bail};
 
 use super::progress::Progress;
 use crate::config::{self, Device};
+use crate::network::logit::log_odds;
 use crate::pipeline::{Finished, Pipeline};
 use crate::report;
 use crate::spool;
@@ -40,6 +41,10 @@ pub struct Args {
     /// Where inference runs: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value = "auto")]
     device: Device,
+    /// Share of FCD among the patients whom the site examines (between 0 and 1): moves the shown probabilities, no
+    /// verdict; default: each model's training prevalence.
+    #[arg(long, value_name = "P", value_parser = prevalence)]
+    site_prevalence: Option<f64>,
     /// Rules that classify series; default: those that fcdd was built with.
     #[arg(long, value_name = "FILE")]
     sequences: Option<PathBuf>,
@@ -55,6 +60,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let analyze = config::Analyze {
         models: if args.models.is_empty() { super::resources::demo_models()? } else { args.models.clone() },
         device: args.device,
+        site_prevalence: args.site_prevalence,
         ..config::Analyze::default()
     };
     let assemble = config::Assemble { sequences: args.sequences.clone(), ..config::Assemble::default() };
@@ -109,6 +115,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&document)?);
     }
     Ok(if failed { ExitCode::from(1) } else { ExitCode::SUCCESS })
+}
+
+fn prevalence(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| log_odds(*share).is_some());
+    share.ok_or_else(|| "must be a number above 0 and below 1, e.g. 0.05 for one patient in twenty".to_owned())
 }
 
 fn assemble_folders(pipeline: &Pipeline, paths: &[PathBuf]) -> anyhow::Result<Vec<AssembledStudy>> {
@@ -173,6 +184,10 @@ fn print_summary(finished: &Finished, folder: &Path) {
     }
     if let Some(fused) = &finished.analysis.fused {
         println!("fused: probability {} (threshold {})", percent(fused.probability), percent(fused.threshold));
+        println!("probabilities assume the {}", fused.prior);
+        for outcome in finished.analysis.outcomes.iter().filter(|outcome| outcome.prior != fused.prior) {
+            println!("  {} alone: the {}", outcome.sequence.label(), outcome.prior);
+        }
     }
     println!("verdict: {}", finished.analysis.verdict.code());
     for reason in finished.analysis.verdict.reasons().iter().chain(&finished.analysis.remarks) {
@@ -188,4 +203,17 @@ fn milliseconds(since: Instant) -> f64 {
 
 fn display_paths(paths: &[PathBuf]) -> String {
     paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_prevalence_is_a_share_that_is_neither_none_nor_all() {
+        assert_eq!(prevalence("0.05"), Ok(0.05));
+        for wrong in ["0", "1", "5%", "nan", "-0.1", ""] {
+            assert!(prevalence(wrong).unwrap_err().contains("above 0 and below 1"), "{wrong}");
+        }
+    }
 }

@@ -157,8 +157,11 @@ pub struct Analyze {
     pub device: Device,
     /// Threads per inference; 0: as many as cores.
     pub threads: usize,
-    /// Threshold on the fused probability when both modalities ran.
+    /// Threshold on the fused probability (at the training prevalence) when both modalities ran.
     pub fused_threshold: f64,
+    /// Share of FCD among the patients whom this site examines, strictly between 0 and 1: what shown probabilities
+    /// assume. Without it: each model's training prevalence. It moves no verdict.
+    pub site_prevalence: Option<f64>,
     /// The ONNX Runtime library; without it: `FCDD_ONNXRUNTIME`, then the places that the README names.
     pub onnxruntime: Option<PathBuf>,
     /// How often the analysis of one study may be begun before it is failed (a study that kills the process).
@@ -273,6 +276,7 @@ impl Default for Analyze {
             device: Device::Auto,
             threads: 0,
             fused_threshold: 0.5,
+            site_prevalence: None,
             onnxruntime: None,
             max_attempts: 3,
         }

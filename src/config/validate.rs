@@ -5,6 +5,7 @@ use regex::RegexBuilder;
 use super::load::{Document, Mistake};
 use super::{Config, Destination};
 use crate::dicom::Uid;
+use crate::network::logit::log_odds;
 
 impl Config {
     pub(super) fn validate(&self, document: &Document<'_>, mistakes: &mut Vec<Mistake>) {
@@ -50,6 +51,11 @@ impl Config {
             (0.0..=1.0).contains(&analyze.fused_threshold),
             &["analyze", "fused_threshold"],
             "must lie between 0 and 1",
+        );
+        check.that(
+            analyze.site_prevalence.is_none_or(|p| log_odds(p).is_some()),
+            &["analyze", "site_prevalence"],
+            "must lie above 0 and below 1, e.g. 0.05 for one patient in twenty",
         );
         check.that(analyze.max_attempts >= 1, &["analyze", "max_attempts"], "must be at least 1");
         let report = &self.report;

@@ -93,6 +93,8 @@ pub struct Concepts {
     pub finding_site: Concept,
     /// Procedure reported.
     pub procedure: Concept,
+    /// The prior of a probability.
+    pub prevalence: Concept,
     /// Language of the report.
     pub language: Concept,
     /// The finding is suspected.
@@ -120,6 +122,10 @@ pub struct CardTexts {
     pub unassessable: String,
     pub probability: String,
     pub threshold: String,
+    pub prior: String,
+    pub prior_training: String,
+    pub prior_site: String,
+    pub prior_unstated: String,
     pub folds: String,
     pub folds_hint: String,
     pub single_fold: String,
@@ -290,6 +296,7 @@ impl Checker {
             finding: self.concept(&mut concepts, "finding"),
             finding_site: self.concept(&mut concepts, "finding-site"),
             procedure: self.concept(&mut concepts, "procedure"),
+            prevalence: self.concept(&mut concepts, "prevalence"),
             language: self.concept(&mut concepts, "language"),
             present: self.concept(&mut concepts, "present"),
             absent: self.concept(&mut concepts, "absent"),
@@ -483,6 +490,10 @@ impl Checker {
             unassessable: word("unassessable", 30),
             probability: word("probability", 40),
             threshold: word("threshold", 30),
+            prior: word("prior", 24),
+            prior_training: word("prior-training", 18),
+            prior_site: word("prior-site", 18),
+            prior_unstated: word("prior-unstated", 18),
             folds: word("folds", 30),
             folds_hint: word("folds-hint", 110),
             single_fold: word("single-fold", 50),

@@ -12,7 +12,7 @@ use super::three_planes::{Plane, View, focus};
 use super::{ObjectBytes, ReportError, Results};
 use crate::config;
 use crate::dicom::{Templates, Uid};
-use crate::study::{Analysis, AssembledStudy, Hemisphere, ModelOutcome, ObjectKind, Region, Standing, Verdict};
+use crate::study::{Analysis, AssembledStudy, Hemisphere, ModelOutcome, ObjectKind, Prior, Region, Standing, Verdict};
 
 /// Size of the card, pixels.
 pub const WIDTH: u32 = 1024;
@@ -57,6 +57,16 @@ pub fn card_picture(
     templates: &Templates,
     report: &config::Report,
 ) -> Result<Picture, ReportError> {
+    draw(&card_svg(study, analysis, templates, report)?, WIDTH, HEIGHT, "the card")
+}
+
+/// The card before it is drawn: its words can still be read.
+pub fn card_svg(
+    study: &AssembledStudy,
+    analysis: &Analysis,
+    templates: &Templates,
+    report: &config::Report,
+) -> Result<String, ReportError> {
     let words = &templates.card;
     let mut svg = Svg::new(WIDTH, HEIGHT, BACKGROUND);
     let right = f64::from(WIDTH) - MARGIN;
@@ -83,7 +93,7 @@ pub fn card_picture(
     put_verdict(&mut svg, analysis, templates, top);
     put_models(&mut svg, analysis, templates, top);
     put_pictures(&mut svg, study, analysis, templates, report)?;
-    draw(&svg.finish(), WIDTH, HEIGHT, "the card")
+    Ok(svg.finish())
 }
 
 /// Left column: the verdict, the fused probability with its threshold, or why there is none.
@@ -106,7 +116,9 @@ fn put_verdict(svg: &mut Svg, analysis: &Analysis, templates: &Templates, top: f
         svg.text([MARGIN, y], 15.0, "normal", PLAIN, Anchor::Start, &label);
         svg.text([MARGIN, y + 44.0], 42.0, "bold", colour, Anchor::Start, &percent(fused.probability));
         let threshold = format!("{} {}", words.threshold, percent(fused.threshold));
-        svg.text([MARGIN + WIDTH_OF_COLUMN, y + 42.0], 14.0, "normal", PLAIN, Anchor::End, &threshold);
+        let end = MARGIN + WIDTH_OF_COLUMN;
+        svg.text([end, y + 22.0], 12.0, "normal", DIM, Anchor::End, &prior(fused.prior, templates));
+        svg.text([end, y + 42.0], 14.0, "normal", PLAIN, Anchor::End, &threshold);
         put_gauge(svg, [MARGIN, y + 58.0, WIDTH_OF_COLUMN, 10.0], fused.probability, fused.threshold, colour);
         y += 98.0;
     }
@@ -147,6 +159,7 @@ fn put_models(svg: &mut Svg, analysis: &Analysis, templates: &Templates, top: f6
         svg.text([right - 14.0, y + 26.0], 19.0, "bold", colour, Anchor::End, &percent(outcome.probability));
         let first = format!("{} {}", words.threshold, percent(outcome.threshold));
         svg.text([LEFT + 14.0, y + 46.0], 13.0, "normal", DIM, Anchor::Start, &first);
+        svg.text([right - 14.0, y + 46.0], 12.0, "normal", DIM, Anchor::End, &prevalence(outcome.prior, templates));
         svg.text([LEFT + 14.0, y + 64.0], 13.0, "normal", DIM, Anchor::Start, &folds(outcome, templates));
         y += 84.0;
     }
@@ -172,6 +185,28 @@ fn put_models(svg: &mut Svg, analysis: &Analysis, templates: &Templates, top: f6
             svg.text([LEFT, y + 61.0], 14.0, "normal", PLAIN, Anchor::Start, &place);
         }
         None => svg.text([LEFT, y + 38.0], 15.0, "normal", DIM, Anchor::Start, &words.no_region),
+    }
+}
+
+/// The share of patients that a probability assumes.
+pub(super) fn prevalence(prior: Prior, templates: &Templates) -> String {
+    let words = &templates.card;
+    match prior.prevalence() {
+        // Rare is not never: one decimal would say 0.0 %.
+        Some(share) if share < 0.01 => format!("{} {:.4} %", words.prior, share * 100.0),
+        Some(share) => format!("{} {}", words.prior, percent(share)),
+        None => format!("{} {}", words.prior, words.prior_unstated),
+    }
+}
+
+/// The same with where it comes from.
+fn prior(prior: Prior, templates: &Templates) -> String {
+    let words = &templates.card;
+    let share = prevalence(prior, templates);
+    match prior {
+        Prior::Training { .. } => format!("{share} ({})", words.prior_training),
+        Prior::Site { .. } => format!("{share} ({})", words.prior_site),
+        Prior::Unstated => share,
     }
 }
 

@@ -8,7 +8,9 @@ use crate::study::{Analysis, AssembledStudy, Sequence, Stack, Standing};
 /// Version of the JSON's format.
 const FORMAT: u32 = 1;
 
-/// The result as JSON: `probability`, `verdict` with `reasons`, `regions`, `models`, `series`, `timings_ms`. The
+/// The result as JSON: `probability`, `verdict` with `reasons`, `regions`, `models`, `series`, `timings_ms`.
+/// Probabilities and thresholds assume the `prior` beside them; `logit` and `decision`, which the verdict rests on, are
+/// at the prevalence of training. The
 /// caller may add timings of stages that analysis does not know (`assemble`, `report`) to `timings_ms`.
 pub fn result_json(study: &AssembledStudy, analysis: &Analysis, templates: &Templates) -> Value {
     let probability = |sequence| analysis.outcome(sequence).map(|outcome| outcome.probability);
@@ -26,6 +28,8 @@ pub fn result_json(study: &AssembledStudy, analysis: &Analysis, templates: &Temp
             "fused": analysis.fused.as_ref().map(|fused| fused.probability),
         },
         "threshold": analysis.fused.as_ref().map(|fused| fused.threshold),
+        "prior": analysis.fused.as_ref().map(|fused| fused.prior),
+        "decision": analysis.fused.as_ref().map(|fused| fused.decision),
         "verdict": analysis.verdict.code(),
         "reasons": analysis.verdict.reasons(),
         "remarks": analysis.remarks,
@@ -44,8 +48,10 @@ pub fn result_json(study: &AssembledStudy, analysis: &Analysis, templates: &Temp
             "precision": outcome.model.precision,
             "probability": outcome.probability,
             "fold_probabilities": outcome.fold_probabilities,
-            "logit": outcome.logit,
             "threshold": outcome.threshold,
+            "prior": outcome.prior,
+            "logit": outcome.logit,
+            "decision": outcome.decision,
             "heatmap_range_logit": outcome.heatmap.range_logit,
             "heatmap_constant": outcome.heatmap.constant,
             "cell_mm": outcome.model.cell_mm,

@@ -8,6 +8,7 @@ use ndarray::Array3;
 use rayon::prelude::*;
 
 use super::ReportError;
+use super::card::prevalence;
 use super::colormap::Overlay;
 use super::drawing::{Anchor, Picture, Svg, draw, fitted};
 use super::grey::GreyWindow;
@@ -301,11 +302,12 @@ pub fn overview_png(
         if let Some(outcome) = outcome {
             let model = &outcome.model;
             caption.push_str(&format!(
-                "  ·  {} {}  ·  {} {:.1} %",
+                "  ·  {} {}  ·  {} {:.1} %  ·  {}",
                 model.name,
                 model.version,
                 card.probability,
-                outcome.probability * 100.0
+                outcome.probability * 100.0,
+                prevalence(outcome.prior, templates)
             ));
             if outcome.heatmap.constant {
                 caption.push_str(&format!("  ·  {}", card.constant_heatmap));

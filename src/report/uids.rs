@@ -86,11 +86,13 @@ fn canonical_text(
         let _ = writeln!(text, "model {:?} {:?}", outcome.sequence, outcome.model);
         let _ = writeln!(
             text,
-            "outcome {:?} {:?} {:?} {:?} {:?} {} {:?}",
+            "outcome {:?} {:?} {:?} {:?} {:?} {:?} {:?} {} {:?}",
             outcome.probability,
             outcome.fold_probabilities,
-            outcome.logit,
             outcome.threshold,
+            outcome.prior,
+            outcome.logit,
+            outcome.decision,
             outcome.heatmap.range_logit,
             outcome.heatmap.constant,
             outcome.regions,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ndarray::Array3;
 use serde::{Deserialize, Serialize};
 
-use super::Sequence;
+use super::{Prior, Sequence};
 
 /// Why something could not be assessed: a stable code for programs and a sentence for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,36 +148,63 @@ pub struct Heatmap {
     pub constant: bool,
 }
 
-/// What one model said about one series.
+/// What the yes or no rests on: the calibrated probability at the prevalence of training, where the threshold was
+/// chosen. A site's prevalence moves neither: sensitivity and specificity do not depend on it, so it must not move the
+/// operating point.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Decision {
+    /// Calibrated probability at the prevalence of training, 0..1.
+    pub probability: f64,
+    /// FCD is suspected from here on, 0..1.
+    pub threshold: f64,
+}
+
+impl Decision {
+    /// True from the threshold on.
+    pub fn is_suspected(&self) -> bool {
+        self.probability >= self.threshold
+    }
+}
+
+/// What one model said about one series. What is shown (`probability`, `fold_probabilities`, `threshold`) assumes
+/// [`Self::prior`]; what is decided is in [`Self::decision`].
 #[derive(Debug, Clone)]
 pub struct ModelOutcome {
     /// The series' kind.
     pub sequence: Sequence,
     /// The model.
     pub model: ModelIdentity,
-    /// Calibrated probability of FCD, 0..1.
+    /// Calibrated probability of FCD at that prior, 0..1.
     pub probability: f64,
     /// The same for each fold's network alone.
     pub fold_probabilities: Vec<f64>,
-    /// Calibrated logit behind `probability`.
-    pub logit: f64,
-    /// Decision threshold on the probability, from the manifest.
+    /// The decision threshold at that prior: the probability reaches it where the decision reaches its own.
     pub threshold: f64,
+    /// The prior that these numbers assume.
+    pub prior: Prior,
+    /// Calibrated logit at the prevalence of training.
+    pub logit: f64,
+    /// The same without the site's prevalence, with the manifest's threshold.
+    pub decision: Decision,
     /// Where the network looked.
     pub heatmap: Heatmap,
     /// Found on the unnormalised map; empty unless the verdict is suspected. Strongest first.
     pub regions: Vec<Region>,
 }
 
-/// The combined result of all models that ran.
+/// The combined result of all models that ran; shown and decided as in [`ModelOutcome`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fused {
-    /// Probability from the mean calibrated logit.
+    /// Probability from the mean calibrated logit, at `prior`.
     pub probability: f64,
-    /// Mean calibrated logit.
-    pub logit: f64,
-    /// Threshold on the fused probability.
+    /// The decision threshold at that prior.
     pub threshold: f64,
+    /// The prior that these numbers assume.
+    pub prior: Prior,
+    /// Mean calibrated logit at the prevalence of training.
+    pub logit: f64,
+    /// The same without the site's prevalence, with the threshold for what was fused.
+    pub decision: Decision,
     /// Which sequences took part; one means that the other was missing.
     pub sequences: Vec<Sequence>,
 }

@@ -9,13 +9,15 @@ pub mod assembled;
 pub mod group;
 pub mod in_flight;
 pub mod objects;
+pub mod prior;
 pub mod series_verdict;
 
 pub use analysis::{
-    Analysis, Fused, Heatmap, Hemisphere, ModelIdentity, ModelOutcome, Reason, Region, Standing, Verdict,
+    Analysis, Decision, Fused, Heatmap, Hemisphere, ModelIdentity, ModelOutcome, Reason, Region, Standing, Verdict,
 };
 pub use assembled::{AssembledStudy, ImagePlane, InputDigest, Sequence, SliceSource, SourceVolume, Stack};
 pub use group::{Group, UnknownGroup};
 pub use in_flight::InFlight;
 pub use objects::{ObjectKind, RenderedObject};
+pub use prior::Prior;
 pub use series_verdict::SeriesVerdict;

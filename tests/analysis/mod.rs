@@ -7,7 +7,9 @@ use std::sync::Arc;
 use fcdd::analyze::{AnalyzeError, Engine, runtime};
 use fcdd::config;
 use fcdd::dicom::{Dataset, Uid};
-use fcdd::network::manifest::{self, Calibration, Change, Decision, Input, Manifest, Map, Precision, PrecisionList};
+use fcdd::network::manifest::{
+    self, Calibration, Change, Decision, Input, Manifest, Map, Precision, PrecisionList, Training,
+};
 use fcdd::network::{Architecture, ModelFolder, NetworkSpec, marker, onnx_model, random_init};
 use fcdd::study::{AssembledStudy, Sequence, SeriesVerdict, SourceVolume, Stack};
 use fcdd::volume::{Affine, Volume};
@@ -170,6 +172,27 @@ pub fn random_model(parent: &Path, manifest: Manifest, seeds: &[u64]) -> PathBuf
     path
 }
 
+/// The same with a statement of how many of its training subjects were patients.
+pub fn random_model_with_prevalence(parent: &Path, manifest: Manifest, seeds: &[u64], prevalence: f64) -> PathBuf {
+    let spec = spec();
+    let files: Vec<Vec<u8>> = seeds
+        .iter()
+        .map(|seed| onnx_model(&spec, &random_init(&spec, *seed), INPUT, &Default::default()).unwrap())
+        .collect();
+    let training = Training {
+        synthetic: true,
+        subjects: manifest::SUBJECTS.into(),
+        prevalence,
+        folds: seeds.len(),
+        plan: "a".repeat(64),
+    };
+    let path = parent.join(format!("{}-{seeds:?}-{prevalence}", manifest.name));
+    let subjects = (manifest::SUBJECTS, format!("{}\n", "b".repeat(64)).into_bytes());
+    let manifest = Manifest { training: Some(training), ..manifest };
+    ModelFolder::write_with_records(&path, manifest, &files, &[subjects]).unwrap();
+    path
+}
+
 /// A folder with the marker network, which says `suspected` for a bright ball and shows where it is.
 pub fn marker_model(parent: &Path, sequence: Sequence) -> PathBuf {
     let spec = spec();
@@ -188,6 +211,7 @@ pub fn settings(models: &[PathBuf]) -> config::Analyze {
         device: config::Device::Cpu,
         threads: 2,
         fused_threshold: 0.5,
+        site_prevalence: None,
         onnxruntime: None,
         max_attempts: 1,
     }

@@ -12,8 +12,8 @@ use dicom_object::meta::FileMetaTableBuilder;
 use dicom_object::{DefaultDicomObject, OpenFileOptions};
 use fcdd::dicom::{Dataset, Uid};
 use fcdd::study::{
-    Analysis, AssembledStudy, Fused, Heatmap, Hemisphere, ImagePlane, InputDigest, ModelIdentity, ModelOutcome, Reason,
-    Region, Sequence, SeriesVerdict, SliceSource, SourceVolume, Stack, Verdict,
+    Analysis, AssembledStudy, Decision, Fused, Heatmap, Hemisphere, ImagePlane, InputDigest, ModelIdentity,
+    ModelOutcome, Prior, Reason, Region, Sequence, SeriesVerdict, SliceSource, SourceVolume, Stack, Verdict,
 };
 use fcdd::volume::{Affine, Volume};
 use ndarray::Array3;
@@ -242,8 +242,10 @@ pub fn outcome(study: &AssembledStudy, sequence: Sequence, probability: f64, at_
         },
         probability,
         fold_probabilities: [-0.04, -0.01, 0.0, 0.02, 0.035].map(|d| probability + d).to_vec(),
-        logit: (probability / (1.0 - probability)).ln(),
         threshold: 0.5,
+        prior: Prior::Training { prevalence: 0.5 },
+        logit: (probability / (1.0 - probability)).ln(),
+        decision: Decision { probability, threshold: 0.5 },
         heatmap,
         regions: vec![Region {
             sequence,
@@ -270,8 +272,10 @@ pub fn suspected(study: &AssembledStudy) -> Analysis {
         outcomes,
         fused: Some(Fused {
             probability: 0.873_012_345,
-            logit: 1.93,
             threshold: 0.5,
+            prior: Prior::Training { prevalence: 0.5 },
+            logit: 1.93,
+            decision: Decision { probability: 0.873_012_345, threshold: 0.5 },
             sequences: vec![Sequence::T1, Sequence::Flair],
         }),
         verdict: Verdict::Suspected,
@@ -280,14 +284,31 @@ pub fn suspected(study: &AssembledStudy) -> Analysis {
     }
 }
 
+/// The same study at a site where one patient in a hundred has FCD: odds are divided by 99, verdicts stay.
+pub fn suspected_at_a_site(study: &AssembledStudy) -> Analysis {
+    let mut analysis = suspected(study);
+    let prior = Prior::Site { prevalence: 0.01, training_prevalence: 0.5 };
+    let moved = |p: f64| p / (p + 99.0 * (1.0 - p));
+    for outcome in &mut analysis.outcomes {
+        outcome.prior = prior;
+        outcome.probability = moved(outcome.probability);
+        outcome.threshold = moved(outcome.threshold);
+        outcome.fold_probabilities.iter_mut().for_each(|p| *p = moved(*p));
+    }
+    let fused = analysis.fused.as_mut().unwrap();
+    (fused.prior, fused.probability, fused.threshold) = (prior, moved(fused.probability), moved(fused.threshold));
+    analysis
+}
+
 /// Both models say no; regions are empty as the contract wants.
 pub fn not_suspected(study: &AssembledStudy) -> Analysis {
     let mut analysis = suspected(study);
     for outcome in &mut analysis.outcomes {
-        outcome.probability = 0.12;
+        (outcome.probability, outcome.decision.probability) = (0.12, 0.12);
         outcome.regions.clear();
     }
-    analysis.fused.as_mut().unwrap().probability = 0.12;
+    let fused = analysis.fused.as_mut().unwrap();
+    (fused.probability, fused.decision.probability) = (0.12, 0.12);
     analysis.verdict = Verdict::NotSuspected;
     analysis
 }

@@ -8,6 +8,10 @@ static PROVIDERS_REFUSED: Counter = Counter::new(
     "fcdd_analyze_providers_refused_total",
     "Execution providers that were tried for a model and do not run it.",
 );
+static SITE_PREVALENCE_IGNORED: Counter = Counter::new(
+    "fcdd_analyze_site_prevalence_ignored_total",
+    "Models that were loaded with a site prevalence and state no training prevalence to move from.",
+);
 static SERIES_REFUSED: Counter =
     Counter::new("fcdd_analyze_series_refused_total", "Series that preprocessing could not make ready for a network.");
 static SUSPECTED: Counter = Counter::new("fcdd_analyze_suspected_total", "Studies with the verdict suspected.");
@@ -17,8 +21,15 @@ static UNASSESSABLE: Counter =
     Counter::new("fcdd_analyze_unassessable_total", "Studies with the verdict unassessable.");
 
 /// The counters that these events move.
-pub const COUNTERS: &[&Counter] =
-    &[&MODELS_READY, &PROVIDERS_REFUSED, &SERIES_REFUSED, &SUSPECTED, &NOT_SUSPECTED, &UNASSESSABLE];
+pub const COUNTERS: &[&Counter] = &[
+    &MODELS_READY,
+    &PROVIDERS_REFUSED,
+    &SITE_PREVALENCE_IGNORED,
+    &SERIES_REFUSED,
+    &SUSPECTED,
+    &NOT_SUSPECTED,
+    &UNASSESSABLE,
+];
 
 /// An execution provider was tried for a model and does not run it. Ordinary where no GPU is.
 #[derive(Debug)]
@@ -79,6 +90,30 @@ impl ModelReady<'_> {
             trained = self.trained,
             took_ms = self.took_ms,
             "model ready"
+        );
+    }
+}
+
+/// `analyze.site_prevalence` is set, and a model's manifest states no training prevalence to move from.
+#[derive(Debug)]
+pub struct SitePrevalenceIgnored<'a> {
+    /// The model's name.
+    pub model: &'a str,
+    /// Its version.
+    pub version: &'a str,
+    /// The setting.
+    pub site_prevalence: f64,
+}
+
+impl SitePrevalenceIgnored<'_> {
+    /// Logs and counts.
+    pub fn emit(&self) {
+        SITE_PREVALENCE_IGNORED.increment();
+        tracing::warn!(
+            model = self.model,
+            version = self.version,
+            site_prevalence = self.site_prevalence,
+            "site prevalence ignored: the model states no training prevalence between 0 and 1 to move from"
         );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::content_item::{ContentItem, Relationship};
 use crate::dicom::{codes, identity};
-use crate::study::{Analysis, Fused, ModelOutcome, Standing};
+use crate::study::{Analysis, Decision, Fused, ModelOutcome, Standing};
 
 /// Name, version and parameters of an algorithm.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +21,8 @@ impl Algorithm {
         let model = &outcome.model;
         let mut parameters = vec![
             format!("sequence={}", outcome.sequence.label()),
-            format!("threshold={}", outcome.threshold),
+            threshold(outcome.threshold, outcome.decision),
+            format!("prior={}", outcome.prior),
             format!("architecture={}", model.architecture),
             format!("folds={}", model.folds),
         ];
@@ -47,7 +48,8 @@ impl Algorithm {
         if let Some(fused) = fused {
             let sequences: Vec<&str> = fused.sequences.iter().map(|s| s.label()).collect();
             parameters.push(format!("mean calibrated logit of {}", sequences.join(" and ")));
-            parameters.push(format!("threshold={}", fused.threshold));
+            parameters.push(threshold(fused.threshold, fused.decision));
+            parameters.push(format!("prior={}", fused.prior));
         }
         for outcome in &analysis.outcomes {
             parameters.push(format!("model={} {}", outcome.model.name, outcome.model.version));
@@ -67,5 +69,14 @@ impl Algorithm {
         let parameters = self.parameters.iter();
         items.extend(parameters.map(|p| ContentItem::text(modifier, &codes::ALGORITHM_PARAMETERS, p)));
         items
+    }
+}
+
+/// The threshold on the probability that is written, and the manifest's where a site's prevalence moved it.
+fn threshold(shown: f64, decision: Decision) -> String {
+    if shown == decision.threshold {
+        format!("threshold={shown}")
+    } else {
+        format!("threshold={shown} (at the training prevalence, where it is decided, {})", decision.threshold)
     }
 }

@@ -7,7 +7,7 @@ use crate::dicom::codes::{self, Concept};
 use crate::dicom::templates::Concepts;
 use crate::dicom::{Templates, Uid};
 use crate::report::Results;
-use crate::study::{Hemisphere, Region, SliceSource};
+use crate::study::{Decision, Hemisphere, Prior, Region, SliceSource};
 
 /// Decimals of a probability in percent: what is written is what highdicom and every viewer reads back.
 pub const PERCENT_DECIMALS: usize = 4;
@@ -23,8 +23,8 @@ pub struct WholeStudy<'a> {
     pub same_as_region: Option<String>,
     /// Who says it.
     pub algorithm: Algorithm,
-    /// 0..1; none when no model ran.
-    pub probability: Option<f64>,
+    /// 0..1, with the prior that it assumes; none when no model ran.
+    pub probability: Option<(f64, Prior)>,
     /// Present, absent or undetermined.
     pub presence: &'a Concept,
     /// Sentences: reasons, remarks, "untrained".
@@ -39,7 +39,10 @@ impl WholeStudy<'_> {
         let concepts = &results.templates.concepts;
         let mut children = head(&self.tracking, self.same_as_region.as_ref().unwrap_or(&self.tracking), results, None);
         children.extend(self.algorithm.items());
-        children.extend(self.probability.map(|p| probability(p, false)));
+        if let Some((number, prior)) = self.probability {
+            children.push(probability(number, false));
+            children.extend(prevalence(prior, concepts));
+        }
         children.push(ContentItem::code(Relationship::Contains, &concepts.finding, self.presence));
         children.extend(self.comments.iter().map(|c| ContentItem::text(Relationship::Contains, &codes::COMMENT, c)));
         let sources = self.images.iter();
@@ -59,6 +62,8 @@ pub struct PlanarRegion<'a> {
     pub algorithm: Algorithm,
     /// The study's probability, 0..1.
     pub probability: f64,
+    /// The prior that it assumes.
+    pub prior: Prior,
     /// The region.
     pub region: &'a Region,
     /// The slice that its peak lies on.
@@ -82,6 +87,7 @@ impl PlanarRegion<'_> {
         let point = ItemValue::Point { column: column as f32 + 0.5, row: row as f32 + 0.5 };
         children.push(ContentItem::new(Relationship::Contains, &codes::IMAGE_REGION, point).with(vec![selected_from]));
         children.push(probability(self.probability, true));
+        children.extend(prevalence(self.prior, concepts));
         children.push(ContentItem::number(
             &codes::VOLUME,
             self.region.volume_mm3 / 1000.0,
@@ -118,6 +124,12 @@ fn probability(probability: f64, by_grad_cam: bool) -> ContentItem {
     }
 }
 
+/// The prior as a number of the group; an unstated one has none, the algorithm's parameters say so.
+fn prevalence(prior: Prior, concepts: &Concepts) -> Option<ContentItem> {
+    let percent = prior.prevalence()? * 100.0;
+    Some(ContentItem::number(&concepts.prevalence, percent, PERCENT_DECIMALS, &codes::PERCENT))
+}
+
 /// Side of the region; nothing where the map cannot tell.
 fn side(hemisphere: Hemisphere) -> Option<&'static Concept> {
     static LEFT: Concept = codes::LEFT;
@@ -129,7 +141,7 @@ fn side(hemisphere: Hemisphere) -> Option<&'static Concept> {
     }
 }
 
-/// Present from the threshold on, absent below.
-pub fn presence(probability: f64, threshold: f64, concepts: &Concepts) -> &Concept {
-    if probability >= threshold { &concepts.present } else { &concepts.absent }
+/// Present from the threshold on, absent below; decided at the prevalence of training.
+pub fn presence<'a>(decision: &Decision, concepts: &'a Concepts) -> &'a Concept {
+    if decision.is_suspected() { &concepts.present } else { &concepts.absent }
 }

@@ -48,7 +48,7 @@ fn fused_group(results: &Results<'_>, images: &[Reference]) -> ContentItem {
         tracking: "whole study, all sequences".into(),
         same_as_region: first_region(results, None),
         algorithm: Algorithm::of_fusion(analysis.fused.as_ref(), analysis),
-        probability: analysis.fused.as_ref().map(|fused| fused.probability),
+        probability: analysis.fused.as_ref().map(|fused| (fused.probability, fused.prior)),
         presence: match analysis.verdict {
             Verdict::Suspected => &concepts.present,
             Verdict::NotSuspected => &concepts.absent,
@@ -73,13 +73,13 @@ fn model_group(results: &Results<'_>, outcome: &ModelOutcome) -> ContentItem {
     // A model's own yes or no counts for nothing where the study as a whole allows no statement.
     let presence = match results.analysis.verdict {
         Verdict::Unassessable { .. } => &concepts.undetermined,
-        _ => presence(outcome.probability, outcome.threshold, concepts),
+        _ => presence(&outcome.decision, concepts),
     };
     WholeStudy {
         tracking: format!("whole study, {}", outcome.sequence.label()),
         same_as_region: first_region(results, Some(outcome)),
         algorithm: Algorithm::of_model(outcome),
-        probability: Some(outcome.probability),
+        probability: Some((outcome.probability, outcome.prior)),
         presence,
         comments,
         images: &images,
@@ -115,8 +115,8 @@ fn region_groups(results: &Results<'_>, outcome: &ModelOutcome, fused: &Fused) -
             // A point outside its image would be a wrong statement; none is better.
             (row < slice.plane.rows && column < slice.plane.columns).then_some(())?;
             let tracking = region_name(outcome, index);
-            let group =
-                PlanarRegion { tracking, algorithm: algorithm.clone(), probability: fused.probability, region, slice };
+            let (algorithm, probability) = (algorithm.clone(), fused.probability);
+            let group = PlanarRegion { tracking, algorithm, probability, prior: fused.prior, region, slice };
             Some(group.item(results))
         })
         .collect()

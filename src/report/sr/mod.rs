@@ -43,12 +43,13 @@ pub fn report_object(results: &Results<'_>) -> Result<ObjectBytes, ReportError> 
 
 /// Says of every private coding scheme ("99...") that it is one (PS3.3 C.12.1.1.9).
 fn put_private_schemes(document: &mut Dataset, concepts: &Concepts) {
-    let Concepts { finding, finding_site, procedure, language, present, absent, undetermined } = concepts;
-    let schemes: BTreeSet<&str> = [finding, finding_site, procedure, language, present, absent, undetermined]
-        .into_iter()
-        .map(|concept| concept.scheme.as_ref())
-        .filter(|scheme| scheme.starts_with("99"))
-        .collect();
+    let Concepts { finding, finding_site, procedure, prevalence, language, present, absent, undetermined } = concepts;
+    let schemes: BTreeSet<&str> =
+        [finding, finding_site, procedure, prevalence, language, present, absent, undetermined]
+            .into_iter()
+            .map(|concept| concept.scheme.as_ref())
+            .filter(|scheme| scheme.starts_with("99"))
+            .collect();
     if schemes.is_empty() {
         return;
     }
