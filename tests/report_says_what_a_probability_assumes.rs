@@ -1,4 +1,4 @@
-//! Report, card and `result.json` say which prevalence a probability assumes;
+//! Report, card and `result.json` say which prevalence a probability assumes and what the spread over the folds is;
 //! another assumption is another result, with UIDs of its own.
 
 mod report_fixture;
@@ -99,6 +99,31 @@ fn result_json_has_prior_and_decision_beside_the_probability() {
 
     let json = result_json(&study, &suspected(&study), &Templates::built_in());
     assert_eq!(json["prior"], serde_json::json!({"from": "training", "prevalence": 0.5}));
+}
+
+#[test]
+fn the_spread_over_the_folds_is_called_a_range() {
+    let directory = tempfile::tempdir().unwrap();
+    let study = study(directory.path(), Acquisition::Axial, Acquisition::Axial);
+    let mut analysis = suspected(&study);
+    analysis.outcomes[1].fold_probabilities.truncate(1);
+    let report = config::Report::default();
+    let card = card_svg(&study, &analysis, &Templates::built_in(), &report).unwrap();
+    assert!(card.contains("range over folds (5): 77.2 % – 84.7 %"), "{card}");
+    assert!(card.contains("lowest and highest single network, not a confidence interval"));
+    assert!(card.contains("one network, no folds"));
+
+    let json = result_json(&study, &analysis, &Templates::built_in());
+    let range = json["models"][0]["range_over_folds"].as_array().unwrap();
+    assert!((range[0].as_f64().unwrap() - 0.7723).abs() < 1e-9 && (range[1].as_f64().unwrap() - 0.8473).abs() < 1e-9);
+    assert!(json["models"][1]["range_over_folds"].is_null());
+
+    let groups = groups(&study, &analysis);
+    let ranges =
+        |group: &Group| group.parameters.iter().filter(|p| p.starts_with("range over folds")).cloned().collect();
+    let expected = "range over folds (%)=77.23 to 84.73 (lowest and highest single network, not a confidence interval)";
+    let (t1, flair): (Vec<String>, Vec<String>) = (ranges(&groups[1]), ranges(&groups[2]));
+    assert_eq!((t1, flair), (vec![expected.to_owned()], Vec::new()));
 }
 
 #[test]

@@ -213,11 +213,7 @@ fn prior(prior: Prior, templates: &Templates) -> String {
 /// The spread over the folds, called what it is.
 fn folds(outcome: &ModelOutcome, templates: &Templates) -> String {
     let words = &templates.card;
-    if outcome.fold_probabilities.len() < 2 {
-        return words.single_fold.clone();
-    }
-    let values = outcome.fold_probabilities.iter().copied();
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), p| (low.min(p), high.max(p)));
+    let Some([low, high]) = outcome.range_over_folds() else { return words.single_fold.clone() };
     format!("{} ({}): {} – {}", words.folds, outcome.fold_probabilities.len(), percent(low), percent(high))
 }
 

@@ -10,7 +10,7 @@ const FORMAT: u32 = 1;
 
 /// The result as JSON: `probability`, `verdict` with `reasons`, `regions`, `models`, `series`, `timings_ms`.
 /// Probabilities and thresholds assume the `prior` beside them; `logit` and `decision`, which the verdict rests on, are
-/// at the prevalence of training. The
+/// at the prevalence of training. `range_over_folds` is the lowest and the highest single network's probability. The
 /// caller may add timings of stages that analysis does not know (`assemble`, `report`) to `timings_ms`.
 pub fn result_json(study: &AssembledStudy, analysis: &Analysis, templates: &Templates) -> Value {
     let probability = |sequence| analysis.outcome(sequence).map(|outcome| outcome.probability);
@@ -48,6 +48,7 @@ pub fn result_json(study: &AssembledStudy, analysis: &Analysis, templates: &Temp
             "precision": outcome.model.precision,
             "probability": outcome.probability,
             "fold_probabilities": outcome.fold_probabilities,
+            "range_over_folds": outcome.range_over_folds(),
             "threshold": outcome.threshold,
             "prior": outcome.prior,
             "logit": outcome.logit,

@@ -192,6 +192,16 @@ pub struct ModelOutcome {
     pub regions: Vec<Region>,
 }
 
+impl ModelOutcome {
+    /// The lowest and the highest probability of a single fold's network; `None` of one network. A range, no interval
+    /// of confidence: whatever shows it says so.
+    pub fn range_over_folds(&self) -> Option<[f64; 2]> {
+        let folds = &self.fold_probabilities;
+        let range = folds.iter().fold([f64::INFINITY, f64::NEG_INFINITY], |[low, high], p| [low.min(*p), high.max(*p)]);
+        (folds.len() > 1).then_some(range)
+    }
+}
+
 /// The combined result of all models that ran; shown and decided as in [`ModelOutcome`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fused {

@@ -26,10 +26,15 @@ impl Algorithm {
             format!("architecture={}", model.architecture),
             format!("folds={}", model.folds),
         ];
-        if outcome.fold_probabilities.len() > 1 {
+        if let Some([low, high]) = outcome.range_over_folds() {
             let percents: Vec<String> =
                 outcome.fold_probabilities.iter().map(|p| format!("{:.2}", p * 100.0)).collect();
             parameters.push(format!("probability of each fold (%)={}", percents.join(", ")));
+            parameters.push(format!(
+                "range over folds (%)={:.2} to {:.2} (lowest and highest single network, not a confidence interval)",
+                low * 100.0,
+                high * 100.0
+            ));
         }
         parameters.push(format!("execution provider={} ({})", model.provider, model.precision));
         parameters.push(format!("digest={}", model.digest));
