@@ -9,98 +9,37 @@
 //! Beside the networks lie three records: a hash per subject that took part ([`SUBJECTS`]), the out-of-fold logits
 //! ([`OUT_OF_FOLD`]), by which models are compared later, and the run's figures ([`METRICS`]) where there are any.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+mod agreement;
+mod records;
+mod subjects;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use ndarray::{Array3, ArrayView3};
-use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+use serde::Serialize;
 
-use super::cache::Cache;
-use super::plan::{Plan, TrainingPrecision};
+pub use agreement::{BF16_TOLERANCE, LOGIT_TOLERANCE};
+pub use records::{METRICS, OUT_OF_FOLD, OutOfFold};
+pub use subjects::{Subject, Subjects};
+
+use super::plan::Plan;
 use super::run_folder::{Part, Prediction, RunFolder, RunFolderError};
 use super::statistics::bootstrap::percentile;
-use super::statistics::{Platt, auc_within_folds, sigmoid, youden};
+use super::statistics::{Platt, auc_within_folds, youden};
 use super::weights_file::{self, BestNote, WeightsFileError};
-use crate::analyze::gradcam;
-use crate::analyze::preprocess::FieldOfView;
-use crate::analyze::runtime::{self, RuntimeError};
-use crate::analyze::session::{GraphShapes, ModelSessions, SessionError};
-use crate::config::Device;
+use crate::analyze::runtime::RuntimeError;
+use crate::analyze::session::SessionError;
 use crate::network::manifest::{
     self, Calibration, CalibrationKind, Change, Decision, Input, Manifest, Map, Precision, PrecisionList, SUBJECTS,
     Training,
 };
 use crate::network::model_folder::require_empty;
 use crate::network::{ModelFolder, ModelFolderError, Weights, onnx_model};
-use crate::volume::SingularAffine;
+use agreement::Checked;
+use records::{out_of_fold_rows, records};
 
-/// The record of out-of-fold logits.
-pub const OUT_OF_FOLD: &str = "out_of_fold.csv";
-/// The record of the run's figures.
-pub const METRICS: &str = "metrics.json";
-/// How far ONNX Runtime's logit may be from the trainer's (fp32).
-pub const LOGIT_TOLERANCE: f64 = 1e-4;
-/// How far a probability may move by bf16, in validation and where the trainer itself computed in bf16.
-pub const BF16_TOLERANCE: f64 = 0.01;
 /// Percentile of the out-of-fold controls' maxima above which a part of the map is a region.
 pub const CONTROL_PERCENTILE: f64 = 95.0;
-
-/// A subject of the run, known by what does not depend on the run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subject {
-    /// The archive's identifier, `sub-…`.
-    pub id: String,
-    /// SHA-256 of the source volume's content, hexadecimal.
-    pub content: String,
-}
-
-impl Subject {
-    /// The subject's identity outside its archive: SHA-256 over identifier and content.
-    pub fn hash(&self) -> String {
-        hex(&Sha256::digest(format!("fcdd-subject-1\n{}\n{}\n", self.id, self.content)))
-    }
-}
-
-/// Where the run's subjects and their preprocessed volumes come from: the run's cache.
-pub trait Subjects {
-    /// Every subject that took part in the run, whatever its part.
-    fn all(&self) -> Vec<Subject>;
-
-    /// A subject's preprocessed volume `[D, H, W]`, as the trainer saw it, and the network's field of view on it.
-    ///
-    /// # Errors
-    /// A sentence that says why there is none.
-    fn volume(&self, id: &str) -> Result<(Array3<f32>, FieldOfView), String>;
-}
-
-impl Subjects for Cache {
-    fn all(&self) -> Vec<Subject> {
-        let subject = |s: &super::cache::CachedSubject| Subject { id: s.id.clone(), content: s.source_sha256.clone() };
-        self.subjects().iter().map(subject).collect()
-    }
-
-    fn volume(&self, id: &str) -> Result<(Array3<f32>, FieldOfView), String> {
-        let index = self.index_of(id).ok_or("it is not in the run's cache")?;
-        let [d, h, w] = self.shape();
-        let volume = ArrayView3::from_shape((d, h, w), Cache::volume(self, index)).map_err(|e| e.to_string())?;
-        Ok((volume.to_owned(), self.view(index)))
-    }
-}
-
-/// A row of [`OUT_OF_FOLD`]: what the one network said that never saw the subject.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct OutOfFold {
-    /// [`Subject::hash`].
-    pub subject: String,
-    /// True for a patient.
-    pub fcd: bool,
-    /// The fold whose network it was.
-    pub fold: usize,
-    /// `logits[1] − logits[0]`, not calibrated.
-    pub logit: f64,
-}
 
 /// What the caller decides.
 #[derive(Debug, Clone)]
@@ -398,27 +337,6 @@ fn read_checkpoint(path: &Path, plan: &Plan, fold: usize) -> Result<Weights, Exp
     Ok(Weights::new(&plan.spec(), tensors).map_err(wrong)?)
 }
 
-/// A row per test subject of every fold, sorted by subject.
-fn out_of_fold_rows(folds: &[Fold], identities: &BTreeMap<String, String>) -> Result<Vec<OutOfFold>, ExportError> {
-    let mut seen = BTreeSet::new();
-    let mut rows = Vec::new();
-    for fold in folds {
-        for row in &fold.tests {
-            let wrong = |message: &str| ExportError::Subject { subject: row.subject.clone(), message: message.into() };
-            if row.fold != fold.number || !row.logit().is_finite() {
-                return Err(wrong("its row in predictions.csv is of another fold or not finite"));
-            }
-            if !seen.insert(&row.subject) {
-                return Err(wrong("two folds tested it: the folds' predictions are not of one split"));
-            }
-            let subject = identities.get(&row.subject).ok_or_else(|| wrong("it is not in the run's cache"))?.clone();
-            rows.push(OutOfFold { subject, fcd: row.fcd, fold: fold.number, logit: row.logit() });
-        }
-    }
-    rows.sort_by(|a, b| a.subject.cmp(&b.subject));
-    Ok(rows)
-}
-
 /// Platt's line; none, with the reason, where it does not rise: the networks rank no better than chance.
 fn calibrate(labels: &[bool], logits: &[f64]) -> (Calibration, Option<String>) {
     match Platt::fit(labels, logits) {
@@ -432,119 +350,4 @@ fn calibrate(labels: &[bool], logits: &[f64]) -> (Calibration, Option<String>) {
             (Calibration { fitted_on: Some(why.clone()), ..Calibration::NONE }, Some(why))
         }
     }
-}
-
-/// Runs the serving session on what each fold's network never saw.
-struct Checked<'a> {
-    environment: ort::environment::Environment,
-    plan: &'a Plan,
-    subjects: &'a dyn Subjects,
-    name: &'a str,
-    threads: usize,
-    largest_difference: f64,
-    largest_bf16_change: Option<f64>,
-    control_maxima: Vec<f64>,
-}
-
-impl<'a> Checked<'a> {
-    fn new(plan: &'a Plan, subjects: &'a dyn Subjects, request: &'a Request) -> Result<Self, ExportError> {
-        Ok(Checked {
-            environment: runtime::environment(request.onnxruntime.as_deref())?,
-            plan,
-            subjects,
-            name: &request.name,
-            threads: std::thread::available_parallelism().map_or(1, usize::from),
-            largest_difference: 0.0,
-            largest_bf16_change: None,
-            control_maxima: Vec::new(),
-        })
-    }
-
-    fn sessions(&self, fold: &Fold, validated: &[Precision]) -> Result<ModelSessions, SessionError> {
-        let input = self.plan.input.value;
-        let shapes = GraphShapes { input, map: self.plan.spec().map_shape(input) };
-        let files = [(format!("fold_{}.onnx", fold.number), fold.onnx.clone())];
-        let validated = validated.iter().copied().collect();
-        ModelSessions::open(&self.environment, self.name, &files, shapes, &validated, Device::Cpu, self.threads)
-    }
-
-    fn fold(&mut self, fold: &Fold, calibration: &Calibration, tick: &mut dyn FnMut()) -> Result<(), ExportError> {
-        let mut exact = self.sessions(fold, &[Precision::Fp32])?;
-        // Where the machine has no bf16, the session runs in fp32, or does not open at all: nothing is validated.
-        let mut short = self.sessions(fold, &[Precision::Fp32, Precision::Bf16]).ok();
-        short = short.filter(|sessions| sessions.precision == Precision::Bf16);
-        for row in &fold.tests {
-            let wrong = |message: String| ExportError::Subject { subject: row.subject.clone(), message };
-            let (volume, view) = self.subjects.volume(&row.subject).map_err(wrong)?;
-            let [d, h, w] = self.plan.input.value;
-            if volume.dim() != (d, h, w) {
-                let found = volume.dim();
-                return Err(wrong(format!("its cached volume has shape {found:?}, the plan's is {:?}", (d, h, w))));
-            }
-            let outputs = exact.run(volume.view())?;
-            let Some(output) = outputs.first() else { continue };
-            self.compare(row, output.logit)?;
-            if !row.fcd {
-                let maximum = self.map_maximum(&output.cam, &view).map_err(|e| wrong(e.to_string()))?;
-                self.control_maxima.push(maximum);
-            }
-            if let Some(short) = &mut short
-                && let Some(rounded) = short.run(volume.view())?.first()
-            {
-                let change = (calibration.probability(rounded.logit) - calibration.probability(output.logit)).abs();
-                self.largest_bf16_change = Some(self.largest_bf16_change.map_or(change, |most| most.max(change)));
-            }
-            tick();
-        }
-        Ok(())
-    }
-
-    fn compare(&mut self, row: &Prediction, onnx: f64) -> Result<(), ExportError> {
-        let trainer = row.logit();
-        // A trainer that computed in bf16 cannot agree to 1e-4; its probabilities must.
-        let (difference, allowed) = match self.plan.precision.value {
-            TrainingPrecision::Fp32 => ((onnx - trainer).abs(), LOGIT_TOLERANCE),
-            TrainingPrecision::Bf16 => ((sigmoid(onnx) - sigmoid(trainer)).abs(), BF16_TOLERANCE),
-        };
-        if difference > allowed {
-            let (fold, subject) = (row.fold, row.subject.clone());
-            return Err(ExportError::Disagreement { fold, subject, trainer, onnx, difference, allowed });
-        }
-        self.largest_difference = self.largest_difference.max((onnx - trainer).abs());
-        Ok(())
-    }
-
-    /// The largest value of the map inside the head, as serving finds regions on it.
-    fn map_maximum(&self, cam: &Array3<f32>, view: &FieldOfView) -> Result<f64, SingularAffine> {
-        let placed = gradcam::place([cam], self.plan.spec().total_stride(), &view.grid);
-        let map = gradcam::on_input_grid(&placed, view)?;
-        Ok(f64::from(map.iter().copied().fold(0.0_f32, f32::max)))
-    }
-}
-
-fn records(
-    run: &RunFolder,
-    identities: &BTreeMap<String, String>,
-    out_of_fold: &[OutOfFold],
-) -> Result<Vec<(&'static str, Vec<u8>)>, ExportError> {
-    let hashes: BTreeSet<&str> = identities.values().map(String::as_str).collect();
-    let subjects: String = hashes.into_iter().map(|hash| format!("{hash}\n")).collect();
-    let table = |message: String| RunFolderError::Table { path: OUT_OF_FOLD.into(), message };
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for row in out_of_fold {
-        writer.serialize(row).map_err(|e| table(e.to_string()))?;
-    }
-    let rows = writer.into_inner().map_err(|e| table(e.to_string()))?;
-    let mut records = vec![(SUBJECTS, subjects.into_bytes()), (OUT_OF_FOLD, rows)];
-    let metrics = run.path().join(METRICS);
-    match fs::read(&metrics) {
-        Ok(bytes) => records.push((METRICS, bytes)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-        Err(source) => return Err(RunFolderError::File { path: metrics, source }.into()),
-    }
-    Ok(records)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,0 +1,76 @@
+//! What lies beside the networks of a model: who took part, the out-of-fold logits, the run's figures.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ExportError, Fold};
+use crate::network::manifest::SUBJECTS;
+use crate::research::run_folder::{RunFolder, RunFolderError};
+
+/// The record of out-of-fold logits.
+pub const OUT_OF_FOLD: &str = "out_of_fold.csv";
+/// The record of the run's figures.
+pub const METRICS: &str = "metrics.json";
+
+/// A row of [`OUT_OF_FOLD`]: what the one network said that never saw the subject.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OutOfFold {
+    /// [`Subject::hash`].
+    pub subject: String,
+    /// True for a patient.
+    pub fcd: bool,
+    /// The fold whose network it was.
+    pub fold: usize,
+    /// `logits[1] − logits[0]`, not calibrated.
+    pub logit: f64,
+}
+
+/// A row per test subject of every fold, sorted by subject.
+pub(super) fn out_of_fold_rows(
+    folds: &[Fold],
+    identities: &BTreeMap<String, String>,
+) -> Result<Vec<OutOfFold>, ExportError> {
+    let mut seen = BTreeSet::new();
+    let mut rows = Vec::new();
+    for fold in folds {
+        for row in &fold.tests {
+            let wrong = |message: &str| ExportError::Subject { subject: row.subject.clone(), message: message.into() };
+            if row.fold != fold.number || !row.logit().is_finite() {
+                return Err(wrong("its row in predictions.csv is of another fold or not finite"));
+            }
+            if !seen.insert(&row.subject) {
+                return Err(wrong("two folds tested it: the folds' predictions are not of one split"));
+            }
+            let subject = identities.get(&row.subject).ok_or_else(|| wrong("it is not in the run's cache"))?.clone();
+            rows.push(OutOfFold { subject, fcd: row.fcd, fold: fold.number, logit: row.logit() });
+        }
+    }
+    rows.sort_by(|a, b| a.subject.cmp(&b.subject));
+    Ok(rows)
+}
+
+/// Names and contents of the records.
+pub(super) fn records(
+    run: &RunFolder,
+    identities: &BTreeMap<String, String>,
+    out_of_fold: &[OutOfFold],
+) -> Result<Vec<(&'static str, Vec<u8>)>, ExportError> {
+    let hashes: BTreeSet<&str> = identities.values().map(String::as_str).collect();
+    let subjects: String = hashes.into_iter().map(|hash| format!("{hash}\n")).collect();
+    let table = |message: String| RunFolderError::Table { path: OUT_OF_FOLD.into(), message };
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    for row in out_of_fold {
+        writer.serialize(row).map_err(|e| table(e.to_string()))?;
+    }
+    let rows = writer.into_inner().map_err(|e| table(e.to_string()))?;
+    let mut records = vec![(SUBJECTS, subjects.into_bytes()), (OUT_OF_FOLD, rows)];
+    let metrics = run.path().join(METRICS);
+    match fs::read(&metrics) {
+        Ok(bytes) => records.push((METRICS, bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(source) => return Err(RunFolderError::File { path: metrics, source }.into()),
+    }
+    Ok(records)
+}
