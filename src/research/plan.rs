@@ -65,29 +65,33 @@ pub enum Profile {
     Default,
 }
 
-/// What is trained.
+/// What is trained, besides the classifier.
+///
+/// The network is a row: stem, blocks in order, classifier. What learns is always the end of that row, so everything
+/// before one block is frozen: it runs without a backward pass, keeps no activations, and its BatchNorms stay in
+/// evaluation mode. The classifier always learns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trainable {
-    /// Stage 4 and the classifier.
+    /// The fourth stage: the paper's "final block and layer" of a pretrained network.
     Layer4,
-    /// The last residual block and the classifier.
+    /// The last residual block only.
     LastBlock,
-    /// Everything.
+    /// Everything: what a network without pretrained weights needs.
     All,
 }
 
 impl Trainable {
-    /// Whether a parameter (MedicalNet's name) is trained.
-    pub fn includes(self, spec: &NetworkSpec, parameter: &str) -> bool {
+    /// Index into [`NetworkSpec::blocks`] of the first block that learns; the stem learns only with
+    /// [`Trainable::All`].
+    pub fn first_block(self, spec: &NetworkSpec) -> usize {
         let blocks = spec.blocks();
         match self {
-            Trainable::All => true,
-            _ if parameter.starts_with("fc.") => true,
-            Trainable::Layer4 => parameter.starts_with("layer4."),
-            Trainable::LastBlock => {
-                blocks.last().is_some_and(|block| parameter.starts_with(&format!("{}.", block.name)))
+            Trainable::All => 0,
+            Trainable::Layer4 => {
+                blocks.iter().position(|block| block.name.starts_with("layer4.")).unwrap_or(blocks.len())
             }
+            Trainable::LastBlock => blocks.len().saturating_sub(1),
         }
     }
 }
@@ -353,5 +357,25 @@ impl Plan {
     pub fn digest(&self) -> String {
         use sha2::Digest;
         sha2::Sha256::digest(self.to_toml()).iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layer4_begins_with_its_first_block_and_the_last_block_is_one() {
+        for (architecture, blocks, layer4) in [
+            (Architecture::Resnet10, 4, 3),
+            (Architecture::Resnet18, 8, 6),
+            (Architecture::Resnet34, 16, 13),
+            (Architecture::Resnet50, 16, 13),
+        ] {
+            let spec = NetworkSpec::paper(architecture, 2);
+            assert_eq!(Trainable::Layer4.first_block(&spec), layer4, "{architecture}");
+            assert_eq!(Trainable::LastBlock.first_block(&spec), blocks - 1, "{architecture}");
+            assert_eq!(Trainable::All.first_block(&spec), 0);
+        }
     }
 }

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use anyhow::Context;
 use fcdd::network::{Architecture, NetworkSpec, random_init};
+use fcdd::research::plan::Trainable;
 use tch::{Cuda, Device, Kind, Tensor};
 
 use super::adam::Adam;
-use super::freeze::Trainable;
 use super::network::{Network, Options};
 use super::precision::Precision;
 use super::{device, step};
@@ -31,8 +31,8 @@ pub struct Args {
     /// Volumes per step
     #[arg(long, default_value_t = 2)]
     batch: i64,
-    /// layer4, last-block or all
-    #[arg(long, default_value = "all")]
+    /// What learns
+    #[arg(long, value_enum, default_value_t = Trainable::All)]
     trainable: Trainable,
     /// Steps measured, after one that is not
     #[arg(long, default_value_t = 5)]

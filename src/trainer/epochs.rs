@@ -22,7 +22,6 @@ use tch::{Device, Kind, TchError, Tensor};
 use super::adam::{Adam, AdamError};
 use super::checkpoint::{CheckpointError, Latest};
 use super::device;
-use super::freeze::Trainable;
 use super::medicalnet::{self, MedicalNetError};
 use super::network::{Mode, Network, NetworkError, Options};
 use super::out_of_memory::{OutOfMemory, is_out_of_memory};
@@ -367,11 +366,7 @@ impl<S: VolumeSource + 'static> Fold<S> {
 
     fn options(&self) -> Options {
         Options {
-            trainable: match self.plan.trainable.value {
-                fcdd::research::plan::Trainable::Layer4 => Trainable::Layer4,
-                fcdd::research::plan::Trainable::LastBlock => Trainable::LastBlock,
-                fcdd::research::plan::Trainable::All => Trainable::All,
-            },
+            trainable: self.plan.trainable.value,
             precision: match self.plan.precision.value {
                 TrainingPrecision::Fp32 => Precision::Fp32,
                 TrainingPrecision::Bf16 => Precision::Bf16,

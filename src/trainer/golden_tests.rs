@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use fcdd::network::{Architecture, Geometry, NetworkSpec, Tensor as WeightTensor, Weights, random_init};
+use fcdd::research::plan::Trainable;
 use tch::{Device, Kind, Tensor};
 
 use super::adam::Adam;
-use super::freeze::Trainable;
 use super::network::{Mode, Network, NetworkError, Options};
 use super::precision::Precision;
 use super::step::{self, StepError};
@@ -26,7 +26,7 @@ struct Case {
     geometry: Geometry,
     input: [usize; 3],
     mode: String,
-    trainable: String,
+    trainable: Trainable,
     detach_shortcut: bool,
     logits: Vec<f64>,
     loss: f64,
@@ -124,7 +124,7 @@ fn logits_all_gradients_one_step_of_adam_and_running_statistics_are_pytorchs() {
     for case in cases {
         let spec = NetworkSpec { architecture: case.architecture, width: case.width, geometry: case.geometry };
         let what = format!(
-            "{} {} {} {}{}",
+            "{} {} {} {:?}{}",
             case.architecture,
             case.geometry.name(),
             case.mode,
@@ -132,7 +132,6 @@ fn logits_all_gradients_one_step_of_adam_and_running_statistics_are_pytorchs() {
             if case.detach_shortcut { " detached" } else { "" }
         );
         let weights = formula_weights(&spec);
-        let trainable = case.trainable.parse::<Trainable>().unwrap();
         let mode = if case.mode == "train" { Mode::Train } else { Mode::Evaluate };
         let (volumes, classes) = batch(case.input);
         // In 64 bits nothing but a mistake makes a difference. In 32, a ResNet-50 that trains on this little batch
@@ -140,7 +139,7 @@ fn logits_all_gradients_one_step_of_adam_and_running_statistics_are_pytorchs() {
         let chaotic = case.architecture == Architecture::Resnet50 && mode == Mode::Train;
         for (precision, tolerance) in [(Precision::Fp64, 1e-7), (Precision::Fp32, if chaotic { 0.3 } else { 3e-4 })] {
             let what = format!("{what} {precision}");
-            let options = Options { precision, detach_shortcut: case.detach_shortcut, trainable };
+            let options = Options { precision, detach_shortcut: case.detach_shortcut, trainable: case.trainable };
             let network = Network::from_weights(spec, &weights, Device::Cpu, options).unwrap();
             let learning = network.learning();
             if !case.learning.is_empty() {

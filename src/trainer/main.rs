@@ -13,7 +13,6 @@ mod checkpoint;
 mod device;
 mod epochs;
 mod fold;
-mod freeze;
 #[cfg(test)]
 mod golden_tests;
 mod info;

@@ -2,7 +2,7 @@
 //!
 //! Parameters are plain tensors under MedicalNet's names; [`Network::from_weights`] and [`Network::to_weights`] are the
 //! only ways in and out, so what is trained is what is exported. A forward pass runs the frozen part without autograd
-//! ([`super::freeze`]): no activation of it is kept, and the backward pass ends where learning ends.
+//! ([`Trainable`]): no activation of it is kept, and the backward pass ends where learning ends.
 //!
 //! Works in place where autograd allows it (ReLU, the sum with the shortcut), as PyTorch's own ResNets do: at
 //! 160×192×160 an activation of the first stage weighs 300 MB.
@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 
 use fcdd::network::spec::{BATCH_NORM_EPSILON, Block, ConvNorm, POOL_KERNEL, POOL_STRIDE, Shortcut};
 use fcdd::network::{NetworkSpec, Tensor as WeightTensor, Weights, WeightsError};
+use fcdd::research::plan::Trainable;
 use tch::{Device, Kind, TchError, Tensor};
 
-use super::freeze::Trainable;
 use super::precision::Precision;
 
 /// Weight of a new batch in BatchNorm's running statistics (PyTorch's default).
