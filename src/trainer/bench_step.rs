@@ -8,12 +8,11 @@ use std::time::Instant;
 
 use anyhow::Context;
 use fcdd::network::{Architecture, NetworkSpec, random_init};
-use fcdd::research::plan::Trainable;
+use fcdd::research::plan::{Trainable, TrainingPrecision};
 use tch::{Cuda, Device, Kind, Tensor};
 
 use super::adam::Adam;
 use super::network::{Network, Options};
-use super::precision::Precision;
 use super::{device, step};
 
 /// Arguments of `fcdd-trainer bench-step`.
@@ -40,9 +39,9 @@ pub struct Args {
     /// Threads
     #[arg(long, default_value_t = 2)]
     threads: i32,
-    /// fp32 or bf16
-    #[arg(long, default_value = "fp32")]
-    precision: Precision,
+    /// Arithmetic
+    #[arg(long, value_enum, default_value_t = TrainingPrecision::Fp32)]
+    precision: TrainingPrecision,
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -56,7 +55,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let device = device::select(&args.device)?;
     tch::set_num_threads(args.threads);
     let spec = NetworkSpec::paper(args.architecture, args.width);
-    let options = Options { precision: args.precision, ..Options::new(args.trainable) };
+    let options = Options { precision: args.precision.into(), ..Options::new(args.trainable) };
     let network = Network::from_weights(spec, &random_init(&spec, 0), device, options)?;
     let mut adam = Adam::new(network.learning(), 1e-3)?;
     let [depth, height, width] = args.input[..] else { anyhow::bail!("--input wants D,H,W") };

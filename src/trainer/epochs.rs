@@ -13,7 +13,7 @@ use fcdd::network::spec::FCD;
 use fcdd::network::{Weights, WeightsError, random_init};
 use fcdd::research::augment::Augmentation;
 use fcdd::research::batches::{BatchError, BatchOptions, Batches, BufferPool, Sample, VolumeSource};
-use fcdd::research::plan::{Plan, TrainingPrecision};
+use fcdd::research::plan::Plan;
 use fcdd::research::run_folder::{Epoch, FoldFolder, Part, Prediction, RunFolderError, TrainerEvent, write_table};
 use fcdd::research::weights_file::{self, WeightsFileError};
 use sha2::{Digest, Sha256};
@@ -25,7 +25,6 @@ use super::device;
 use super::medicalnet::{self, MedicalNetError};
 use super::network::{Mode, Network, NetworkError, Options};
 use super::out_of_memory::{OutOfMemory, is_out_of_memory};
-use super::precision::Precision;
 use super::predict::{self, Figures, PredictError};
 use super::schedule::Schedule;
 use super::step::{self, StepError};
@@ -367,10 +366,7 @@ impl<S: VolumeSource + 'static> Fold<S> {
     fn options(&self) -> Options {
         Options {
             trainable: self.plan.trainable.value,
-            precision: match self.plan.precision.value {
-                TrainingPrecision::Fp32 => Precision::Fp32,
-                TrainingPrecision::Bf16 => Precision::Bf16,
-            },
+            precision: self.plan.precision.value.into(),
             detach_shortcut: self.plan.detach_shortcut.value,
         }
     }

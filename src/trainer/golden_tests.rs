@@ -137,8 +137,8 @@ fn logits_all_gradients_one_step_of_adam_and_running_statistics_are_pytorchs() {
         // In 64 bits nothing but a mistake makes a difference. In 32, a ResNet-50 that trains on this little batch
         // amplifies rounding to percents, in PyTorch too.
         let chaotic = case.architecture == Architecture::Resnet50 && mode == Mode::Train;
-        for (precision, tolerance) in [(Precision::Fp64, 1e-7), (Precision::Fp32, if chaotic { 0.3 } else { 3e-4 })] {
-            let what = format!("{what} {precision}");
+        for (precision, tolerance) in [(Precision::FP64, 1e-7), (Precision::FP32, if chaotic { 0.3 } else { 3e-4 })] {
+            let what = format!("{what} {precision:?}");
             let options = Options { precision, detach_shortcut: case.detach_shortcut, trainable: case.trainable };
             let network = Network::from_weights(spec, &weights, Device::Cpu, options).unwrap();
             let learning = network.learning();
@@ -152,7 +152,7 @@ fn logits_all_gradients_one_step_of_adam_and_running_statistics_are_pytorchs() {
             assert_close(&format!("{what}: logits"), &values(&output.logits), &case.logits, tolerance / 10.0);
             let loss = step::cross_entropy(&output.logits, &classes).unwrap();
             assert_close(&format!("{what}: loss"), &values(&loss), &[case.loss], tolerance / 10.0);
-            if chaotic && precision == Precision::Fp32 {
+            if chaotic && precision == Precision::FP32 {
                 continue;
             }
 
@@ -163,7 +163,7 @@ fn logits_all_gradients_one_step_of_adam_and_running_statistics_are_pytorchs() {
 
             let mut adam = Adam::new(network.learning(), 1e-3).unwrap();
             adam.step(&gradients).unwrap();
-            if precision == Precision::Fp64 {
+            if precision == Precision::FP64 {
                 for ((name, tensor), golden) in learning.iter().zip(&case.moved) {
                     let before = weights.get(name).unwrap().data.iter();
                     let moved: Vec<f64> =
@@ -230,7 +230,7 @@ fn small(trainable: Trainable, precision: Precision) -> Network {
 #[test]
 fn a_resumed_training_is_the_uninterrupted_one_bit_for_bit() {
     let (volumes, classes) = batch([17, 33, 34]);
-    let whole = small(Trainable::All, Precision::Fp32);
+    let whole = small(Trainable::All, Precision::FP32);
     let mut adam = Adam::new(whole.learning(), 1e-3).unwrap();
     let mut saved = None;
     for index in 0..4 {
@@ -242,7 +242,7 @@ fn a_resumed_training_is_the_uninterrupted_one_bit_for_bit() {
     }
 
     let (weights, state) = saved.unwrap();
-    let mut resumed = small(Trainable::All, Precision::Fp32);
+    let mut resumed = small(Trainable::All, Precision::FP32);
     let mut adam_resumed = Adam::new(resumed.learning(), 0.5).unwrap();
     resumed.set_weights(&weights).unwrap();
     adam_resumed.restore(&state).unwrap();
@@ -254,14 +254,14 @@ fn a_resumed_training_is_the_uninterrupted_one_bit_for_bit() {
     assert_eq!(whole.to_weights().unwrap(), resumed.to_weights().unwrap());
     assert_eq!(adam.state().unwrap(), adam_resumed.state().unwrap());
 
-    let mut other = Adam::new(small(Trainable::Layer4, Precision::Fp32).learning(), 1e-3).unwrap();
+    let mut other = Adam::new(small(Trainable::Layer4, Precision::FP32).learning(), 1e-3).unwrap();
     assert!(other.restore(&state).unwrap_err().to_string().contains("bn1.bias.first_moment"));
 }
 
 #[test]
 fn frozen_layers_neither_move_nor_keep_a_graph() {
     for (trainable, prefix) in [(Trainable::Layer4, "layer4."), (Trainable::LastBlock, "layer4.0.")] {
-        let network = small(trainable, Precision::Fp32);
+        let network = small(trainable, Precision::FP32);
         let before = network.to_weights().unwrap();
         let (volumes, classes) = batch([17, 33, 34]);
         // Autograd reaches the volumes only through layers that learn.
@@ -283,7 +283,7 @@ fn frozen_layers_neither_move_nor_keep_a_graph() {
 #[test]
 fn bf16_is_near_fp32_and_keeps_32_bit_parameters() {
     let (volumes, classes) = batch([17, 33, 34]);
-    let [exact, rounded] = [Precision::Fp32, Precision::Bf16].map(|precision| {
+    let [exact, rounded] = [Precision::FP32, Precision::BF16].map(|precision| {
         let network = small(Trainable::All, precision);
         let output = network.forward(&volumes, Mode::Train).unwrap();
         let loss = step::cross_entropy(&output.logits, &classes).unwrap();
@@ -302,7 +302,7 @@ fn bf16_is_near_fp32_and_keeps_32_bit_parameters() {
 
 #[test]
 fn what_libtorch_refuses_is_an_error_and_a_diverged_loss_changes_nothing() {
-    let network = small(Trainable::All, Precision::Fp32);
+    let network = small(Trainable::All, Precision::FP32);
     let wrong = Tensor::zeros([1, 3, 8, 8, 8], (Kind::Float, Device::Cpu));
     assert!(matches!(network.forward(&wrong, Mode::Train), Err(NetworkError::Torch(_))));
 

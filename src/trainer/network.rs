@@ -53,7 +53,7 @@ pub struct Options {
 impl Options {
     /// 32-bit, gradients through every shortcut.
     pub fn new(trainable: Trainable) -> Self {
-        Options { trainable, precision: Precision::Fp32, detach_shortcut: false }
+        Options { trainable, precision: Precision::FP32, detach_shortcut: false }
     }
 }
 
