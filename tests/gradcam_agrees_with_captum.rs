@@ -2,23 +2,24 @@
 //! `paper`. The raw map and the interpolation are judged separately (`tests/golden/captum_gradcam.py`). Profile
 //! `default` puts the same cells elsewhere, and by how much is tested here too.
 
+#[path = "golden/network.rs"]
+mod golden_network;
 mod support;
 
 use std::collections::BTreeMap;
 
 use fcdd::analyze::gradcam;
-use fcdd::network::{Architecture, Geometry, NetworkSpec, Tensor, Weights, onnx_model};
+use fcdd::network::{Architecture, NetworkSpec, onnx_model};
 use fcdd::volume::{Affine, Grid};
+use golden_network::{GoldenNetwork, formula_volumes, formula_weights};
 use ndarray::Array3;
 use ort::session::Session;
 use ort::value::TensorRef;
 
 #[derive(serde::Deserialize)]
 struct Golden {
-    architecture: Architecture,
-    width: usize,
-    geometry: Geometry,
-    input: [usize; 3],
+    #[serde(flatten)]
+    network: GoldenNetwork,
     map: [usize; 3],
     raw: Vec<f32>,
     every: usize,
@@ -29,36 +30,6 @@ fn golden() -> Vec<Golden> {
     serde_json::from_str(include_str!("golden/captum_gradcam.json")).unwrap()
 }
 
-/// The formula of `wave` in `tests/golden/resnet_golden.py`.
-fn wave(count: usize, phase: usize) -> Vec<f64> {
-    let value = |index: usize| (index + 1) as f64 * 0.6180339887498949 + phase as f64 * 0.7548776662466927;
-    (0..count).map(|index| 2.0 * value(index).rem_euclid(1.0) - 1.0).collect()
-}
-
-/// The formula of `fill` there.
-fn formula_weights(spec: &NetworkSpec) -> Weights {
-    let shapes: BTreeMap<String, Vec<usize>> =
-        spec.parameters().into_iter().map(|parameter| (parameter.name, parameter.shape)).collect();
-    let mut tensors = BTreeMap::new();
-    for (phase, (name, shape)) in shapes.into_iter().enumerate() {
-        let count: usize = shape.iter().product();
-        let (offset, scale) = if shape.len() == 5 {
-            (0.0, (3.0 / (count / shape[0]) as f64).sqrt())
-        } else if name.starts_with("fc.") {
-            (0.0, 1.0)
-        } else if name.ends_with(".weight") {
-            (1.0, 0.25)
-        } else if name.ends_with(".running_var") {
-            (1.0, 0.5)
-        } else {
-            (0.0, 0.2)
-        };
-        let data = wave(count, phase).into_iter().map(|value| (offset + scale * value) as f32).collect();
-        tensors.insert(name, Tensor { shape, data });
-    }
-    Weights::new(spec, tensors).unwrap()
-}
-
 #[test]
 fn the_raw_map_is_captums() {
     let Some(library) = support::require_onnxruntime() else { return };
@@ -66,18 +37,19 @@ fn the_raw_map_is_captums() {
     assert!(signed, "Captum's default keeps the sign");
     let environment = ort::init_from(library).unwrap().build().unwrap();
     for case in golden() {
-        let spec = NetworkSpec { architecture: case.architecture, width: case.width, geometry: case.geometry };
-        let bytes = onnx_model(&spec, &formula_weights(&spec), case.input, &BTreeMap::new()).unwrap();
+        let GoldenNetwork { architecture, input, .. } = case.network;
+        let spec = case.network.spec();
+        let bytes = onnx_model(&spec, &formula_weights(&spec), input, &BTreeMap::new()).unwrap();
         let mut session = Session::builder(&environment).unwrap().commit_from_memory(&bytes).unwrap();
-        let [d, h, w] = case.input;
-        let volume: Vec<f32> = wave(d * h * w, 1000).into_iter().map(|value| (2.0 * value) as f32).collect();
+        let [d, h, w] = input;
+        let volume = formula_volumes(1, input);
         let volume = TensorRef::from_array_view(([1, 1, d, h, w], volume.as_slice())).unwrap();
         let outputs = session.run(ort::inputs![fcdd::network::writer::INPUT => volume]).unwrap();
         let (_, cam) = outputs["cam"].try_extract_tensor::<f32>().unwrap();
-        assert_eq!(cam.len(), case.raw.len(), "{}", case.architecture);
+        assert_eq!(cam.len(), case.raw.len(), "{architecture}");
         let largest = case.raw.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
         for (index, (ours, captum)) in cam.iter().zip(&case.raw).enumerate() {
-            let what = format!("{} cell {index}", case.architecture);
+            let what = format!("{architecture} cell {index}");
             assert!((ours - captum).abs() <= 1e-4 * largest, "{what}: {ours}, Captum says {captum}");
         }
     }
@@ -88,10 +60,10 @@ fn the_interpolation_of_profile_paper_is_captums() {
     for case in golden() {
         let cells = case.map.iter().product();
         let numbered = Array3::from_shape_vec(case.map, (0..cells).map(|cell: usize| cell as f32).collect()).unwrap();
-        let drawn = gradcam::as_captum(&numbered, case.input);
-        assert_eq!(drawn.shape(), case.input);
+        let drawn = gradcam::as_captum(&numbered, case.network.input);
+        assert_eq!(drawn.shape(), case.network.input);
         let shown: Vec<usize> = drawn.iter().step_by(case.every).map(|cell| *cell as usize).collect();
-        assert_eq!(shown, case.nearest_cells, "{}", case.architecture);
+        assert_eq!(shown, case.nearest_cells, "{}", case.network.architecture);
     }
 }
 

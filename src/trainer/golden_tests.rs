@@ -1,13 +1,12 @@
 //! The network, its gradients and the optimiser against PyTorch (`tests/golden/training.py`), and what no golden
 //! value says: resuming, freezing, precision.
 
-use std::collections::BTreeMap;
-
 use fcdd::network::{Architecture, Geometry, NetworkSpec, Tensor as WeightTensor, Weights, random_init};
 use fcdd::research::plan::Trainable;
 use tch::{Device, Kind, Tensor};
 
 use super::adam::Adam;
+use super::golden_network::{GoldenNetwork, formula_volumes, formula_weights, wave};
 use super::network::{Mode, Network, NetworkError, Options};
 use super::precision::Precision;
 use super::step::{self, StepError};
@@ -21,10 +20,8 @@ struct Golden {
 
 #[derive(serde::Deserialize)]
 struct Case {
-    architecture: Architecture,
-    width: usize,
-    geometry: Geometry,
-    input: [usize; 3],
+    #[serde(flatten)]
+    network: GoldenNetwork,
     mode: String,
     trainable: Trainable,
     detach_shortcut: bool,
@@ -56,39 +53,9 @@ fn golden() -> Golden {
     serde_json::from_str(include_str!("../../tests/golden/training.json")).unwrap()
 }
 
-/// The formula of `wave` in `tests/golden/resnet_golden.py`.
-fn wave(count: usize, phase: usize) -> Vec<f64> {
-    let value = |index: usize| (index + 1) as f64 * 0.6180339887498949 + phase as f64 * 0.7548776662466927;
-    (0..count).map(|index| 2.0 * value(index).rem_euclid(1.0) - 1.0).collect()
-}
-
-/// The formula of `fill` there, over the tensors that `state_dict` has without `num_batches_tracked`.
-pub fn formula_weights(spec: &NetworkSpec) -> Weights {
-    let shapes: BTreeMap<String, Vec<usize>> =
-        spec.parameters().into_iter().map(|parameter| (parameter.name, parameter.shape)).collect();
-    let mut tensors = BTreeMap::new();
-    for (phase, (name, shape)) in shapes.into_iter().enumerate() {
-        let count: usize = shape.iter().product();
-        let (offset, scale) = if shape.len() == 5 {
-            (0.0, (3.0 / (count / shape[0]) as f64).sqrt())
-        } else if name.starts_with("fc.") {
-            (0.0, 1.0)
-        } else if name.ends_with(".weight") {
-            (1.0, 0.25)
-        } else if name.ends_with(".running_var") {
-            (1.0, 0.5)
-        } else {
-            (0.0, 0.2)
-        };
-        let data = wave(count, phase).into_iter().map(|value| (offset + scale * value) as f32).collect();
-        tensors.insert(name, WeightTensor { shape, data });
-    }
-    Weights::new(spec, tensors).unwrap()
-}
-
 /// `batch` of the golden script: two volumes by formula, of classes 0 and 1.
 fn batch([d, h, w]: [usize; 3]) -> (Tensor, Tensor) {
-    let values: Vec<f32> = wave(2 * d * h * w, 1000).into_iter().map(|value| (2.0 * value) as f32).collect();
+    let values = formula_volumes(2, [d, h, w]);
     (Tensor::from_slice(&values).view([2, 1, d as i64, h as i64, w as i64]), Tensor::from_slice(&[0_i64, 1]))
 }
 
@@ -122,21 +89,21 @@ fn logits_all_gradients_one_step_of_adam_and_running_statistics_are_pytorchs() {
     let cases = golden().cases;
     assert_eq!(cases.len(), 13);
     for case in cases {
-        let spec = NetworkSpec { architecture: case.architecture, width: case.width, geometry: case.geometry };
+        let GoldenNetwork { architecture, geometry, input, .. } = case.network;
+        let spec = case.network.spec();
         let what = format!(
-            "{} {} {} {:?}{}",
-            case.architecture,
-            case.geometry.name(),
+            "{architecture} {} {} {:?}{}",
+            geometry.name(),
             case.mode,
             case.trainable,
             if case.detach_shortcut { " detached" } else { "" }
         );
         let weights = formula_weights(&spec);
         let mode = if case.mode == "train" { Mode::Train } else { Mode::Evaluate };
-        let (volumes, classes) = batch(case.input);
+        let (volumes, classes) = batch(input);
         // In 64 bits nothing but a mistake makes a difference. In 32, a ResNet-50 that trains on this little batch
         // amplifies rounding to percents, in PyTorch too.
-        let chaotic = case.architecture == Architecture::Resnet50 && mode == Mode::Train;
+        let chaotic = architecture == Architecture::Resnet50 && mode == Mode::Train;
         for (precision, tolerance) in [(Precision::FP64, 1e-7), (Precision::FP32, if chaotic { 0.3 } else { 3e-4 })] {
             let what = format!("{what} {precision:?}");
             let options = Options { precision, detach_shortcut: case.detach_shortcut, trainable: case.trainable };

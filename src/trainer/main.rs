@@ -14,6 +14,9 @@ mod device;
 mod epochs;
 mod fold;
 #[cfg(test)]
+#[path = "../../tests/golden/network.rs"]
+mod golden_network;
+#[cfg(test)]
 mod golden_tests;
 mod info;
 mod medicalnet;

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use fcdd::network::{Architecture, NetworkSpec};
 
-use super::golden_tests::formula_weights;
+use super::golden_network::formula_weights;
 use super::medicalnet::{MedicalNetError, load};
 
 #[allow(dead_code)]
