@@ -2,9 +2,9 @@
 
 use dicom_dictionary_std::tags;
 
-use super::attributes::Attributes;
 use super::geometry;
 use crate::config::sequences::{AcquisitionType, Pattern, Plane, RuleOutcome, SequenceRule, SequenceRules};
+use crate::dicom::attributes::Attributes;
 use crate::study::{ImagePlane, Sequence};
 
 /// What a header says about how its image came to be.

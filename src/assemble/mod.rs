@@ -16,7 +16,6 @@
 //! and `fcdd volume` writes it, but it is never analyzed.
 
 pub mod admission;
-mod attributes;
 mod classify;
 pub mod completion;
 pub mod decode_child;

@@ -20,10 +20,10 @@ use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::attributes::Attributes;
 use super::classify::SeriesFacts;
 use super::file_structure::{self, EXPLICIT_VR_BIG_ENDIAN, FileStructure, PixelElement};
 use super::pixels::PixelFormat;
+use crate::dicom::attributes::Attributes;
 use crate::dicom::{Dataset, Uid, identity};
 use crate::study::ImagePlane;
 

@@ -1,5 +1,6 @@
-//! Shared DICOM ground: identifiers, the upper layer, DIMSE messages, coded concepts and templates.
+//! Shared DICOM ground: identifiers, the upper layer, DIMSE messages, reading attributes, coded concepts and templates.
 
+pub mod attributes;
 pub mod codes;
 pub mod dimse;
 pub mod identifying;

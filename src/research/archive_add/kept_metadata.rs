@@ -12,9 +12,9 @@ use dicom_dictionary_std::tags;
 use jiff::civil::Date;
 use serde_json::{Map, Value, json};
 
-use super::functional_groups::{FrameAttributes, items, text};
 use super::site_secret::{PatientIdentity, SiteSecret};
 use crate::dicom::Dataset;
+use crate::dicom::attributes::{Attributes, items, text};
 
 /// PS3.16 CID 7050: how the metadata was de-identified.
 pub const DEIDENTIFICATION_CODES: [(&str, &str); 4] = [
@@ -123,7 +123,7 @@ pub fn patient(header: &Dataset) -> KeptPatient {
 /// The sidecar of one image.
 pub fn sidecar(header: &Dataset, identity: &PatientIdentity, secret: &SiteSecret) -> Value {
     let forbidden = identifying_texts(header);
-    let attributes = FrameAttributes::of(header, 0);
+    let attributes = Attributes::of_frame(header, 0);
     let mut kept = Map::new();
     for (name, tag) in TEXTS {
         let value = attributes.text(tag);

@@ -19,7 +19,6 @@ pub mod roi;
 pub mod site_secret;
 
 mod descriptions;
-mod functional_groups;
 mod segmentation;
 mod table;
 
@@ -36,10 +35,10 @@ pub use segmentation::SegmentationError;
 pub use site_secret::{SecretError, SiteSecret};
 pub use table::TableError;
 
+use crate::dicom::attributes::text;
 use crate::spool::{SpoolError, sync_directory, write_durably};
 use crate::study::{AssembledStudy, Sequence, Stack};
 use crate::volume::nifti::{self, NiftiError};
-use functional_groups::text;
 use roi::{Roi, Target};
 use site_secret::PatientIdentity;
 use table::Table;

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use dicom_dictionary_std::{tags, uids};
 use ndarray::{Array3, ArrayViewMut2, Axis};
 
-use super::functional_groups::{FrameAttributes, items, text};
 use super::roi::Target;
 use crate::dicom::Dataset;
+use crate::dicom::attributes::{Attributes, items, text};
 use crate::volume::{Affine, Volume};
 
 /// Label Map Segmentation Storage.
@@ -204,7 +204,7 @@ fn volume_of(object: &Dataset, number: u32, syntax: &str, target: &Target<'_>) -
         .filter(|frame| matches!(kind, Kind::LabelMap { .. }) || segment_of(object, *frame) == Some(number))
         .collect();
     let Some(&first) = of_segment.first() else { return Err(format!("segment {number} has no frame")) };
-    let attributes = FrameAttributes::of(object, first);
+    let attributes = Attributes::of_frame(object, first);
     let orientation: [f64; 6] =
         attributes.array(tags::IMAGE_ORIENTATION_PATIENT).ok_or("Image Orientation (Patient) is missing")?;
     let [between_rows, between_columns] = attributes
@@ -213,7 +213,7 @@ fn volume_of(object: &Dataset, number: u32, syntax: &str, target: &Target<'_>) -
         .ok_or("Pixel Spacing is missing")?;
     let mut places = Vec::with_capacity(of_segment.len());
     for frame in of_segment {
-        let of_frame = FrameAttributes::of(object, frame);
+        let of_frame = Attributes::of_frame(object, frame);
         let turned: Option<[f64; 6]> = of_frame.array(tags::IMAGE_ORIENTATION_PATIENT);
         if turned.is_none_or(|o| o.iter().zip(orientation).any(|(a, b)| (a - b).abs() > SAME_DIRECTION)) {
             return Err("its frames have different orientations".to_owned());
@@ -285,7 +285,7 @@ fn is_multiple(distance: f64, step: f64) -> bool {
 }
 
 fn segment_of(object: &Dataset, frame: usize) -> Option<u32> {
-    FrameAttributes::of(object, frame).element(tags::REFERENCED_SEGMENT_NUMBER)?.to_int().ok()
+    Attributes::of_frame(object, frame).element(tags::REFERENCED_SEGMENT_NUMBER)?.to_int().ok()
 }
 
 fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {

@@ -4,8 +4,9 @@
 use dicom_core::Tag;
 use dicom_core::header::Header;
 use dicom_dictionary_std::tags;
+use dicom_object::mem::InMemElement;
 
-use crate::dicom::Dataset;
+use super::Dataset;
 
 /// The attributes that hold for one frame.
 #[derive(Clone, Copy)]
@@ -24,7 +25,7 @@ impl<'a> Attributes<'a> {
 
     /// Of a whole object, shared functional groups included.
     pub fn of(top: &'a Dataset) -> Self {
-        Attributes { top, shared: first_item(top, tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE), per_frame: None }
+        Attributes { top, shared: items(top, tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE).first(), per_frame: None }
     }
 
     /// Of one frame (from 0) of a multi-frame object.
@@ -38,9 +39,10 @@ impl<'a> Attributes<'a> {
         self.shared.is_some() || self.per_frame.is_some()
     }
 
-    fn element(&self, tag: Tag) -> Option<&'a dicom_object::mem::InMemElement> {
+    /// The element, the most specific one first.
+    pub fn element(&self, tag: Tag) -> Option<&'a InMemElement> {
         let in_group = |group: Option<&'a Dataset>| {
-            // A functional group is a sequence with one item.
+            // A functional group is a sequence with one item; deeper sequences tell of other objects.
             group?.iter().filter(|macros| macros.tag().group() != 0x0008).find_map(|macros| {
                 let item = macros.items()?.first()?;
                 item.element(tag).ok()
@@ -104,14 +106,16 @@ impl<'a> Attributes<'a> {
     }
 }
 
-fn text_of(element: &dicom_object::mem::InMemElement) -> String {
-    element.to_str().map(|t| t.trim_matches(['\0', ' ', '\n', '\r', '\t']).to_owned()).unwrap_or_default()
-}
-
-fn items(dataset: &Dataset, tag: Tag) -> &[Dataset] {
+/// The items of a sequence; none when it is not there.
+pub fn items(dataset: &Dataset, tag: Tag) -> &[Dataset] {
     dataset.element(tag).ok().and_then(|e| e.items()).unwrap_or_default()
 }
 
-fn first_item(dataset: &Dataset, tag: Tag) -> Option<&Dataset> {
-    items(dataset, tag).first()
+/// A top-level attribute's text without padding; empty when it is not there.
+pub fn text(dataset: &Dataset, tag: Tag) -> String {
+    dataset.element(tag).map(text_of).unwrap_or_default()
+}
+
+fn text_of(element: &InMemElement) -> String {
+    element.to_str().map(|t| t.trim_matches(['\0', ' ', '\n', '\r', '\t']).to_owned()).unwrap_or_default()
 }
