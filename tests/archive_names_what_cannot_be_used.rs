@@ -136,6 +136,33 @@ fn an_archive_with_doubtful_labels_is_refused_by_name() {
     assert!(none.contains("participants.tsv"), "{none}");
 }
 
+#[test]
+fn excluded_studies_are_listed_and_nobody_is_excluded_and_used() {
+    let folder = tempfile::tempdir().unwrap();
+    write_participants(folder.path(), &[["sub-01", "hc", "F", "5"]]);
+    let exclude = |rows: &str| {
+        fs::write(folder.path().join("excluded.tsv"), format!("study\tparticipant_id\twhy\n{rows}")).unwrap();
+    };
+    let check = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fcdd"));
+        let run = command.args(["admin", "archive", "check"]).arg(folder.path()).args(more).output().unwrap();
+        // Nothing here can be trained on.
+        assert_eq!(run.status.code(), Some(1));
+        (String::from_utf8(run.stdout).unwrap(), String::from_utf8(run.stderr).unwrap())
+    };
+    exclude("k1\tsub-02\tmotion\nk2\tsub-03\tn/a\n");
+    let (said, _) = check(&[]);
+    assert!(said.contains("excluded.tsv excludes 2 studies\n  sub-02: motion\n  sub-03: no reason"), "{said}");
+    let (said, _) = check(&["--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    let expected = serde_json::json!([{"subject": "sub-02", "why": "motion"}, {"subject": "sub-03", "why": null}]);
+    assert_eq!(said["excluded"], expected);
+
+    exclude("k1\tsub-01\tmotion\n");
+    let (_, error) = check(&[]);
+    assert!(error.contains("sub-01 is in excluded.tsv (motion) and in participants.tsv"), "{error}");
+}
+
 fn shifted(affine: &Affine) -> Affine {
     let mut rows = affine.rows;
     rows[0][3] += 10.0;

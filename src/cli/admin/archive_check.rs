@@ -45,6 +45,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 fn print(check: &Check, folds: usize) {
     check.subjects.iter().for_each(print_subject);
+    if !check.excluded.is_empty() {
+        println!("\nexcluded.tsv excludes {} studies", check.excluded.len());
+        for excluded in &check.excluded {
+            println!("  {}: {}", excluded.subject, excluded.reason());
+        }
+    }
     for table in &check.tables {
         println!("\n{:<28} {:>12} {:>12}", table.of, "fcd (usable)", "hc (usable)");
         for row in &table.rows {

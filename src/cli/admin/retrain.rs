@@ -138,6 +138,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(2));
     }
     let archive = Archive::read(&args.archive)?;
+    if !archive.excluded.is_empty() {
+        eprintln!("{} studies are excluded by excluded.tsv", archive.excluded.len());
+    }
     let weights = if is_none { None } else { Some(pretrained(&args.weights)?) };
     let fingerprint = fingerprint::of(&archive)?;
     let sequences = match args.modality {

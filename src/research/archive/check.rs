@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use statrs::distribution::{DiscreteCDF, Hypergeometric};
 
-use super::{Archive, ArchiveError, Finding, Group, SEQUENCES, Series, examine, fingerprint, roi};
+use super::{Archive, ArchiveError, Excluded, Finding, Group, SEQUENCES, Series, examine, fingerprint, roi};
 use crate::analyze::preprocess::InputSpec;
 use crate::research::few_at_once;
 use crate::study::{Reason, Sequence};
@@ -99,6 +99,8 @@ pub struct Check {
     pub fingerprint: String,
     /// Every row of the table, and every folder that has none.
     pub subjects: Vec<SubjectCheck>,
+    /// Studies that must not be used.
+    pub excluded: Vec<Excluded>,
     /// Usable T1.
     pub t1: Counts,
     /// Usable FLAIR.
@@ -174,7 +176,8 @@ pub fn check(archive: &Archive, folds: usize, progress: &(dyn Fn() + Sync)) -> R
     let [t1_problem, flair_problem] = usable.map(|counts| problem(counts, folds));
     let [t1, flair] = usable;
     let fingerprint = fingerprint::of(archive)?;
-    Ok(Check { fingerprint, subjects, t1, flair, tables, warnings, t1_problem, flair_problem })
+    let excluded = archive.excluded.clone();
+    Ok(Check { fingerprint, subjects, excluded, t1, flair, tables, warnings, t1_problem, flair_problem })
 }
 
 /// One row per participant and per folder that nobody listed, with what is known before a volume is read.

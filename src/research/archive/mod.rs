@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! participants.tsv ──▶ participants ─┐
+//! excluded.tsv     ──▶ excluded ─────┤
 //! sub-*/anat/*     ──▶ subjects ─────┴──▶ Archive ──▶ check        what is usable, tables, warnings
 //!                      (sidecar, roi)             ──▶ examine      one scan, preprocessed (the cache uses it too)
 //!                                                 ──▶ fingerprint  what a plan remembers of it
@@ -12,11 +13,13 @@
 
 pub mod check;
 pub mod examine;
+mod excluded;
 pub mod fingerprint;
 mod participants;
 pub mod roi;
 pub mod sidecar;
 mod subjects;
+pub(in crate::research) mod table;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -25,9 +28,13 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use crate::phantom::cohort::Group;
+pub use excluded::Excluded;
+pub use table::TableError;
+
 use crate::study::{Reason, Sequence};
 use crate::volume::Grid;
 use sidecar::Sidecar;
+use table::PARTICIPANTS;
 
 /// The modalities of an archive, in the order of every list.
 pub const SEQUENCES: [Sequence; 2] = [Sequence::T1, Sequence::Flair];
@@ -112,6 +119,22 @@ pub enum ArchiveError {
         first_line: usize,
         /// Where again.
         line: usize,
+    },
+    /// Another table.
+    #[error(transparent)]
+    Table(TableError),
+    /// A subject that must not be used, and is.
+    #[error(
+        "{subject} is in excluded.tsv ({why}) and in participants.tsv of {archive}: take its row out of participants.tsv, or \
+         out of excluded.tsv if it may be used"
+    )]
+    ExcludedAndListed {
+        /// The archive.
+        archive: PathBuf,
+        /// The subject.
+        subject: String,
+        /// Why it is excluded.
+        why: String,
     },
     /// A table without rows.
     #[error("{path} lists nobody")]
@@ -235,6 +258,8 @@ pub struct Archive {
     pub subjects: Vec<Subject>,
     /// Every series of a labelled participant, one per modality.
     pub series: Vec<Series>,
+    /// Studies that must not be used.
+    pub excluded: Vec<Excluded>,
     /// What cannot be used, by id.
     pub unusable: Vec<Finding>,
     /// What is used, but somebody should know.
@@ -245,16 +270,18 @@ impl Archive {
     /// Reads the archive in `folder`.
     ///
     /// # Errors
-    /// When there is no participants table, it cannot be understood, or a subject has two labels. What is wrong with
-    /// a single subject stands in [`Archive::unusable`] and [`Archive::notes`].
+    /// When there is no participants table, it cannot be understood, a subject has two labels, or one is excluded and
+    /// listed at once. What is wrong with a single subject stands in [`Archive::unusable`] and [`Archive::notes`].
     pub fn read(folder: &Path) -> Result<Archive, ArchiveError> {
-        let table = participants::read(&folder.join("participants.tsv"))?;
+        let table = participants::read(&folder.join(PARTICIPANTS))?;
+        let excluded = excluded::read(folder, &table.rows)?;
         let mut archive = Archive {
             folder: folder.to_owned(),
             participants: table.rows,
             age_column: table.age_column,
             subjects: Vec::new(),
             series: Vec::new(),
+            excluded,
             unusable: Vec::new(),
             notes: table.notes,
         };
@@ -272,8 +299,14 @@ impl Archive {
         }
         let listed: BTreeSet<&str> = archive.participants.iter().map(|p| p.id.as_str()).collect();
         for name in subjects::folders(folder)?.iter().filter(|name| !listed.contains(name.as_str())) {
-            let text = "it has a folder but no row in participants.tsv, so nobody knows its group";
-            archive.unusable.push(Finding::new(name, None, Reason::new("not_listed", text)));
+            let reason = match archive.excluded.iter().find(|excluded| excluded.subject == *name) {
+                Some(excluded) => Reason::new("excluded", format!("it is excluded: {}", excluded.reason())),
+                None => {
+                    let text = "it has a folder but no row in participants.tsv, so nobody knows its group";
+                    Reason::new("not_listed", text)
+                }
+            };
+            archive.unusable.push(Finding::new(name, None, reason));
         }
         archive.unusable.sort_by(|a, b| (&a.subject, a.sequence).cmp(&(&b.subject, b.sequence)));
         archive.notes.sort_by(|a, b| (&a.subject, a.sequence).cmp(&(&b.subject, b.sequence)));

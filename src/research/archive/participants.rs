@@ -85,12 +85,12 @@ fn parse(text: &str, path: &Path) -> Result<Table, ArchiveError> {
 }
 
 /// BIDS writes `n/a` for what is not known.
-fn is_said(cell: &str) -> bool {
+pub(super) fn is_said(cell: &str) -> bool {
     !cell.is_empty() && !cell.eq_ignore_ascii_case("n/a")
 }
 
 /// `sub-…`, also where the table leaves the prefix out; none when it could be no folder's name.
-fn subject_id(cell: &str) -> Option<String> {
+pub(super) fn subject_id(cell: &str) -> Option<String> {
     let label = cell.strip_prefix("sub-").unwrap_or(cell);
     let is_label = !label.is_empty() && label.chars().all(|c| c.is_ascii_alphanumeric());
     is_label.then(|| format!("sub-{label}"))

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::descriptions::DescriptionError;
 use super::roi::RoiError;
-use super::table::TableError;
+use crate::research::archive::TableError;
 use crate::spool::SpoolError;
 use crate::volume::nifti::NiftiError;
 

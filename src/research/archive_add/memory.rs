@@ -4,20 +4,15 @@ use std::path::Path;
 
 use super::error::{AddError, io};
 use super::site_secret::SiteSecret;
-use super::table::{Table, TableError};
 use super::{Label, Request};
+use crate::research::archive::table::{ADDED, EXCLUDED, NOT_AVAILABLE, PARTICIPANTS, Table, TableError};
 
-/// Who is who.
-pub(super) const PARTICIPANTS: &str = "participants.tsv";
 /// Columns of a new [`PARTICIPANTS`].
 const PARTICIPANT_COLUMNS: [&str; 6] = ["participant_id", "group", "sex", "age_scan", "scanner", "consent"];
-/// What was added: the archive's memory of studies.
-pub(super) const ADDED: &str = "added-studies.tsv";
+/// Of a new [`ADDED`].
 const ADDED_COLUMNS: [&str; 5] = ["study", "patient", "participant_id", "group", "roi"];
-/// Studies that must not be used.
-pub(super) const EXCLUDED: &str = "excluded.tsv";
+/// Of a new [`EXCLUDED`].
 const EXCLUDED_COLUMNS: [&str; 3] = ["study", "participant_id", "why"];
-pub(super) const NOT_AVAILABLE: &str = "n/a";
 
 /// The names under which the archive knows a study.
 pub(super) struct Known {

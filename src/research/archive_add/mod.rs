@@ -23,7 +23,6 @@ mod error;
 mod images;
 mod memory;
 mod segmentation;
-mod table;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -31,17 +30,18 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
+pub use super::archive::TableError;
 pub use descriptions::DescriptionError;
 pub use error::AddError;
 pub use roi::RoiError;
 pub use segmentation::SegmentationError;
 pub use site_secret::{SecretError, SiteSecret};
-pub use table::TableError;
 
+use super::archive::table::{ADDED, EXCLUDED, NOT_AVAILABLE, PARTICIPANTS};
 use crate::study::AssembledStudy;
 use error::io;
 use images::{images, read_roi, write_images};
-use memory::{ADDED, EXCLUDED, Known, NOT_AVAILABLE, PARTICIPANTS, Tables, roi_key};
+use memory::{Known, Tables, roi_key};
 
 /// What a study is labelled as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

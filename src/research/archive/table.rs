@@ -5,8 +5,14 @@ use std::path::{Path, PathBuf};
 
 use crate::spool::{SpoolError, write_durably};
 
+/// Who is who.
+pub const PARTICIPANTS: &str = "participants.tsv";
+/// What was added: the archive's memory of studies.
+pub const ADDED: &str = "added-studies.tsv";
+/// Studies that must not be used.
+pub const EXCLUDED: &str = "excluded.tsv";
 /// What BIDS writes for an unknown value.
-const NOT_AVAILABLE: &str = "n/a";
+pub const NOT_AVAILABLE: &str = "n/a";
 
 /// A table cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -112,6 +118,14 @@ impl Table {
         let (key, column) = (self.column(key)?, self.column(column)?);
         let row = self.rows.iter().find(|row| row.get(key).is_some_and(|cell| cell.trim() == id))?;
         row.get(column).map(|cell| cell.trim())
+    }
+
+    /// Of every row these cells, [`NOT_AVAILABLE`] where there is no such column.
+    pub fn cells<const N: usize>(&self, columns: [&str; N]) -> impl Iterator<Item = [&str; N]> {
+        let columns = columns.map(|name| self.column(name));
+        self.rows.iter().map(move |row| {
+            columns.map(|column| column.and_then(|index| row.get(index)).map_or(NOT_AVAILABLE, |cell| cell.trim()))
+        })
     }
 
     /// Sets these cells in the row whose `key` column holds `id`, which is added at the end when it is new. Columns
