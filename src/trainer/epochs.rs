@@ -17,14 +17,14 @@ use fcdd::research::plan::Plan;
 use fcdd::research::run_folder::{Epoch, FoldFolder, Part, Prediction, RunFolderError, TrainerEvent, write_table};
 use fcdd::research::weights_file::{self, WeightsFileError};
 use sha2::{Digest, Sha256};
-use tch::{Device, Kind, TchError, Tensor};
+use tch::{Device, TchError, Tensor};
 
 use super::adam::{Adam, AdamError};
 use super::checkpoint::{CheckpointError, Latest};
 use super::device;
 use super::medicalnet::{self, MedicalNetError};
-use super::network::{Mode, Network, NetworkError, Options};
-use super::out_of_memory::{OutOfMemory, is_out_of_memory};
+use super::network::{Network, NetworkError, Options};
+use super::out_of_memory::{self, OutOfMemory};
 use super::predict::{self, Figures, PredictError};
 use super::schedule::Schedule;
 use super::step::{self, StepError};
@@ -73,7 +73,7 @@ pub enum FoldError {
         /// What it is.
         loss: f64,
     },
-    /// Memory ran out in a step.
+    /// Memory ran out: in a step, in validation or prediction, or for the weights themselves.
     #[error(transparent)]
     OutOfMemory(#[from] OutOfMemory),
     /// A checkpoint.
@@ -119,6 +119,14 @@ pub enum FoldError {
     },
 }
 
+impl FoldError {
+    /// Whether libtorch found no memory.
+    pub fn is_out_of_memory(&self) -> bool {
+        use FoldError::{Adam, Network, Predict, Step, Torch};
+        matches!(self, Network(_) | Adam(_) | Step(_) | Predict(_) | Torch(_)) && out_of_memory::is_said_by(self)
+    }
+}
+
 /// The subjects of a fold.
 #[derive(Debug, Clone)]
 pub struct Subjects {
@@ -153,10 +161,9 @@ impl<S: VolumeSource + 'static> Fold<S> {
     /// Trains to the end and predicts. With `resume` it goes on where it was left, and a finished fold stays as it is.
     ///
     /// # Errors
-    /// See [`FoldError`]; what was written stays whole, and the fold can be resumed.
+    /// See [`FoldError`]; what was written stays whole, and the fold can be resumed. Where memory runs out, the error
+    /// says which batch would fit.
     pub fn train(&self, resume: bool, tell: Tell) -> Result<(), FoldError> {
-        let began = Instant::now();
-        let path = self.folder.path().to_owned();
         for (part, samples) in [
             ("training", &self.subjects.train),
             ("validation", &self.subjects.validation),
@@ -166,12 +173,26 @@ impl<S: VolumeSource + 'static> Fold<S> {
                 return Err(FoldError::Empty { fold: self.fold, part });
             }
         }
-        std::fs::create_dir_all(&path).map_err(|source| io_error(path.display(), source))?;
+        let path = self.folder.path();
+        std::fs::create_dir_all(path).map_err(|source| io_error(path.display(), source))?;
         let _lock = self.lock()?;
+        match self.train_alone(resume, tell) {
+            // Its network, optimiser and batches are gone: the tries have the memory to themselves.
+            Err(error) if error.is_out_of_memory() => {
+                let subjects = self.subjects.train.len();
+                Err(OutOfMemory::find(&self.plan, self.options(), self.device, subjects, &error).into())
+            }
+            done => done,
+        }
+    }
+
+    /// Trains and predicts, with nobody else in the folder.
+    fn train_alone(&self, resume: bool, tell: Tell) -> Result<(), FoldError> {
+        let began = Instant::now();
         let latest_path = self.folder.checkpoint_latest();
         let traces = [&latest_path, &self.folder.checkpoint_best(), &self.folder.history_path()];
         if !resume && (traces.into_iter().any(|trace| trace.exists()) || self.folder.is_done()) {
-            return Err(FoldError::Begun { path });
+            return Err(FoldError::Begun { path: self.folder.path().to_owned() });
         }
         let spec = self.plan.spec();
         let latest =
@@ -286,7 +307,6 @@ impl<S: VolumeSource + 'static> Fold<S> {
         })
     }
 
-    /// A training step; where memory runs out, the error says what would fit.
     fn step(
         &self,
         network: &Network,
@@ -294,35 +314,10 @@ impl<S: VolumeSource + 'static> Fold<S> {
         images: &[f32],
         shape: [usize; 5],
         labels: &[i64],
-    ) -> Result<step::Step, FoldError> {
-        let mut attempt = || -> Result<step::Step, StepError> {
-            let volumes =
-                Tensor::f_from_slice(images)?.f_view(shape.map(|edge| edge as i64))?.f_to_device(self.device)?;
-            let classes = Tensor::f_from_slice(labels)?.f_to_device(self.device)?;
-            step::train(network, adam, &volumes, &classes)
-        };
-        match attempt() {
-            Err(error) if is_out_of_memory(&error) => {
-                Err(OutOfMemory::find(&self.plan, labels.len(), device::name(self.device), &error, |size| {
-                    self.fits(network, size)
-                })
-                .into())
-            }
-            other => Ok(other?),
-        }
-    }
-
-    /// Whether there is memory for a step of so many volumes.
-    fn fits(&self, network: &Network, size: usize) -> bool {
-        let attempt = || -> Result<(), StepError> {
-            let [d, h, w] = self.plan.input.value.map(|edge| edge as i64);
-            let volumes = Tensor::f_zeros([size as i64, 1, d, h, w], (Kind::Float, self.device))?;
-            let classes = Tensor::f_zeros([size as i64], (Kind::Int64, self.device))?;
-            let output = network.forward(&volumes, Mode::Train)?;
-            step::gradients(&step::cross_entropy(&output.logits, &classes)?, network)?;
-            Ok(())
-        };
-        attempt().is_ok()
+    ) -> Result<step::Step, StepError> {
+        let volumes = Tensor::f_from_slice(images)?.f_view(shape.map(|edge| edge as i64))?.f_to_device(self.device)?;
+        let classes = Tensor::f_from_slice(labels)?.f_to_device(self.device)?;
+        step::train(network, adam, &volumes, &classes)
     }
 
     /// Logits of the test and validation subjects, written durably.

@@ -283,7 +283,7 @@ fn what_libtorch_refuses_is_an_error_and_a_diverged_loss_changes_nothing() {
     // Far more than any machine has.
     let huge = Tensor::zeros([1, 1, 1, 1, 1], (Kind::Float, Device::Cpu)).expand([64, 1, 4096, 4096, 4096], false);
     let error = StepError::from(network.forward(&huge, Mode::Train).unwrap_err());
-    assert!(super::out_of_memory::is_out_of_memory(&error), "{error}");
+    assert!(super::out_of_memory::is_said_by(&error), "{error}");
 }
 
 /// The claim that places heatmaps: cell `i` of the last map is centred at input index `stride · i`, not between.

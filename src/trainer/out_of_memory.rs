@@ -1,10 +1,17 @@
 //! When memory runs out: which batch would have fitted.
 //!
-//! Nothing is estimated: smaller steps are tried (each a forward and backward pass on volumes of the plan's size, half
-//! as many each time, then between the last two) until one fits. A fold that failed so is over, so
-//! these tries may change its network.
+//! Nothing is estimated: smaller steps are tried (each a training step of a new network on volumes of the plan's size,
+//! half as many each time, then between the last two) until one fits. A step needs more than anything else that a fold
+//! does, so this answers for validation, prediction and the weights too.
 
+use fcdd::network::random_init;
 use fcdd::research::plan::Plan;
+use tch::{Device, Kind, Tensor};
+
+use super::adam::Adam;
+use super::device;
+use super::network::{Network, Options};
+use super::step::{self, StepError};
 
 /// What libtorch, oneDNN and the C++ library say when there is no memory.
 /// The last two also mean other things: the tries show which.
@@ -18,8 +25,8 @@ const SAYINGS: [&str; 7] = [
     "could not create a primitive",
 ];
 
-/// Whether an error means that memory ran out.
-pub fn is_out_of_memory(error: &dyn std::error::Error) -> bool {
+/// Whether an error of libtorch's means that memory ran out.
+pub fn is_said_by(error: &dyn std::error::Error) -> bool {
     let text = error.to_string();
     SAYINGS.iter().any(|saying| text.contains(saying))
 }
@@ -29,8 +36,8 @@ pub fn is_out_of_memory(error: &dyn std::error::Error) -> bool {
 pub enum OutOfMemory {
     /// A smaller batch fits.
     #[error(
-        "{device} ran out of memory with a batch of {batch} at {input}. A batch of {fits} fits (tried with a forward \
-         and backward pass): begin a new run with --batch {fits}"
+        "{device} ran out of memory with a batch of {batch} at {input}. A batch of {fits} fits (tried with a \
+         training step): begin a new run with --batch {fits}"
     )]
     Smaller {
         /// `cpu` or `cuda:N`.
@@ -60,24 +67,34 @@ pub enum OutOfMemory {
 }
 
 impl OutOfMemory {
-    /// Finds the batch that fits where a step of `batch` volumes did not; `fits` tries a step of so many.
-    pub fn find(
-        plan: &Plan,
-        batch: usize,
-        device: String,
-        error: &dyn std::error::Error,
-        fits: impl FnMut(usize) -> bool,
-    ) -> Self {
+    /// Finds the batch that fits where the plan's does not. `subjects` is the size of the training set; `error` is
+    /// libtorch's.
+    pub fn find(plan: &Plan, options: Options, device: Device, subjects: usize, error: &dyn std::error::Error) -> Self {
+        let batch = plan.batch.value;
         let [d, h, w] = plan.input.value;
-        let input = format!("{d}×{h}×{w}");
-        match largest_that_fits(batch, fits) {
-            Some(fits) => OutOfMemory::Smaller { device, batch, input, fits },
+        let (name, input) = (device::name(device), format!("{d}×{h}×{w}"));
+        // The loader joins a last batch of one to the one before it.
+        let largest = |size: usize| if subjects > size && subjects % size == 1 { size + 1 } else { size };
+        match largest_that_fits(batch, |size| try_step(plan, options, device, largest(size)).is_ok()) {
+            Some(fits) => OutOfMemory::Smaller { device: name, batch, input, fits },
             None => {
                 let said = error.to_string().lines().next().unwrap_or_default().to_owned();
-                OutOfMemory::NotEvenTwo { device, batch, input, said }
+                OutOfMemory::NotEvenTwo { device: name, batch, input, said }
             }
         }
     }
+}
+
+/// A training step of `size` volumes, by a network of its own.
+fn try_step(plan: &Plan, options: Options, device: Device, size: usize) -> Result<(), StepError> {
+    let spec = plan.spec();
+    let network = Network::from_weights(spec, &random_init(&spec, 0), device, options)?;
+    let mut adam = Adam::new(network.learning(), plan.learning_rate.value)?;
+    let [d, h, w] = plan.input.value.map(|edge| edge as i64);
+    let volumes = Tensor::f_zeros([size as i64, 1, d, h, w], (Kind::Float, device))?;
+    let classes = Tensor::f_zeros([size as i64], (Kind::Int64, device))?;
+    step::train(&network, &mut adam, &volumes, &classes)?;
+    Ok(())
 }
 
 /// The largest batch from 2 to `batch − 1` that fits, where smaller ones than one that fits do too.
@@ -101,6 +118,14 @@ fn largest_that_fits(batch: usize, mut fits: impl FnMut(usize) -> bool) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use fcdd::research::plan::{Choice, Profile, Said, Trainable};
+    use fcdd::study::Sequence;
+    use tch::TchError;
+
+    use super::super::adam::AdamError;
+    use super::super::epochs::FoldError;
+    use super::super::network::NetworkError;
+    use super::super::predict::PredictError;
     use super::*;
 
     #[test]
@@ -119,12 +144,47 @@ mod tests {
         }
     }
 
-    /// The real message of the CPU's allocator: nobody has room for 4 EB.
     #[test]
     fn libtorchs_own_message_is_understood() {
-        let error = tch::Tensor::f_zeros([1_i64 << 60], (tch::Kind::Float, tch::Device::Cpu)).unwrap_err();
-        assert!(is_out_of_memory(&error), "{error}");
-        let other = tch::Tensor::from_slice(&[1.0_f32]).f_view([7_i64]).unwrap_err();
-        assert!(!is_out_of_memory(&other), "{other}");
+        let error = no_memory();
+        assert!(is_said_by(&error), "{error}");
+        let other = Tensor::from_slice(&[1.0_f32]).f_view([7_i64]).unwrap_err();
+        assert!(!is_said_by(&other), "{other}");
+    }
+
+    /// The real message of the CPU's allocator: nobody has room for 4 EB.
+    fn no_memory() -> TchError {
+        Tensor::f_zeros([1_i64 << 60], (Kind::Float, Device::Cpu)).unwrap_err()
+    }
+
+    #[test]
+    fn it_is_recognised_wherever_in_a_fold_it_happens() {
+        for error in [
+            FoldError::from(NetworkError::from(no_memory())),
+            FoldError::from(PredictError::from(no_memory())),
+            FoldError::from(PredictError::from(NetworkError::from(no_memory()))),
+            FoldError::from(StepError::from(no_memory())),
+            FoldError::from(AdamError::from(no_memory())),
+            FoldError::from(no_memory()),
+        ] {
+            assert!(error.is_out_of_memory(), "{error:?}");
+        }
+        // The system's own words, but not about a batch.
+        let source = std::io::Error::other("Cannot allocate memory");
+        assert!(!FoldError::Io { what: "history.csv".to_owned(), source }.is_out_of_memory());
+    }
+
+    #[test]
+    fn the_sentence_names_a_batch_that_was_tried() {
+        let said = Said { batch: Some(6), width: Some(1), input: Some([16, 16, 16]), ..Said::default() };
+        let plan = Plan::new(Profile::Paper, Sequence::T1, String::new(), None, 1, &said);
+        let options = Options::new(Trainable::All);
+        let error = OutOfMemory::find(&plan, options, Device::Cpu, 20, &no_memory());
+        assert!(matches!(error, OutOfMemory::Smaller { batch: 6, fits: 5, .. }), "{error}");
+        assert!(error.to_string().contains("--batch 5"), "{error}");
+        // Volumes that nobody has room for.
+        let huge = Plan { input: Choice::ours([1 << 20; 3]), ..plan };
+        let error = OutOfMemory::find(&huge, options, Device::Cpu, 20, &no_memory());
+        assert!(matches!(error, OutOfMemory::NotEvenTwo { batch: 6, .. }), "{error}");
     }
 }
