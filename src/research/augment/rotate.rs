@@ -6,6 +6,10 @@
 //! the outermost voxel *centres* takes the background. Angles are those of the index grid, which is the
 //! patient's only on an isotropic grid, as the network's is.
 //!
+//! Nor does one kernel serve both. `Sampler` there clamps every position, to hold the edge, which this inner loop
+//! must not pay for. The one here wants positions between centres, so resampling would keep its own beside it for
+//! the edge, and would round differently at the last centre: the values of `fcdd-1` would change.
+//!
 //! Along an output row the source position is `start + k·step`, so the voxels whose position lies inside
 //! are one interval of `k`. It is found by division and settled with the very arithmetic of the loop; the
 //! loop itself then never asks whether it is inside. Positions are `f64`, so rounding does not pile up.
