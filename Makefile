@@ -87,10 +87,9 @@ BENCH_PYTHON := $(SETUP)/bench/bin/python
 export FCDD_BENCH_PYTHON ?= $(BENCH_PYTHON)
 
 .PHONY: bench
-bench: ## Measure the speed bars against their peers
-	@.ci/setup/tools.sh
+bench: setup-trainer setup-test ## Measure the speed bars against their peers
 	@if [ "$(FCDD_BENCH_PYTHON)" = "$(BENCH_PYTHON)" ]; then .ci/setup/bench.sh $(SETUP)/bench; fi
-	$(CARGO) bench --locked --bench rotation --bench loading
+	$(CARGO) bench --locked --features train --bench rotation --bench loading --bench training_step
 
 .PHONY: deny
 deny: ## Check licences, sources and advisories of the dependencies (needs cargo-deny)

@@ -367,7 +367,7 @@ impl<S: VolumeSource + 'static> Fold<S> {
     }
 
     fn batch_options(&self, epoch: usize) -> BatchOptions {
-        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_LOADERS);
+        let workers = loader_threads();
         let ours = Augmentation::default_profile();
         let choice = &self.plan.augmentation;
         BatchOptions {
@@ -406,6 +406,11 @@ impl<S: VolumeSource + 'static> Fold<S> {
             Err(std::fs::TryLockError::Error(source)) => Err(io_error(path.display(), source)),
         }
     }
+}
+
+/// Threads that prepare batches beside the step.
+pub fn loader_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_LOADERS)
 }
 
 fn io_error(what: impl std::fmt::Display, source: io::Error) -> FoldError {
