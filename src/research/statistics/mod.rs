@@ -16,7 +16,7 @@ pub mod spread;
 pub mod threshold;
 
 pub use crate::network::logit::sigmoid;
-pub use bootstrap::{Interval, auc_interval, paired_auc_difference};
+pub use bootstrap::{Interval, PairedAuc, auc_interval, paired_auc_difference, paired_auc_test};
 pub use calibration::{Platt, Temperature, cross_fitted};
 pub use conformal::{Conformal, PredictionSet};
 pub use confusion::Confusion;

@@ -56,14 +56,15 @@ pub struct PairedT {
     pub mean_difference: f64,
 }
 
-/// Two-sided paired t-test; `None` below two pairs or when all differences are equal.
+/// Two-sided paired t-test; `None` below two pairs or when all differences are equal but for rounding.
 pub fn paired_t_test(first: &[f64], second: &[f64]) -> Option<PairedT> {
     if first.len() != second.len() {
         return None;
     }
     let differences: Vec<f64> = first.iter().zip(second).map(|(a, b)| a - b).collect();
     let of = mean_sd(&differences)?;
-    let sd = of.sd.filter(|&sd| sd > 0.0)?;
+    let largest = first.iter().chain(second).fold(0.0_f64, |largest, value| largest.max(value.abs()));
+    let sd = of.sd.filter(|&sd| sd > 1e-12 * largest)?;
     let t = of.mean / (sd / (of.n as f64).sqrt());
     let student = StudentsT::new(0.0, 1.0, of.n as f64 - 1.0).ok()?;
     Some(PairedT { t, degrees_of_freedom: of.n - 1, p: 2.0 * student.cdf(-t.abs()), mean_difference: of.mean })
@@ -106,6 +107,7 @@ mod tests {
         assert!((one.p_exact - 1.0).abs() < 1e-12 && (one.p_mid - 0.5).abs() < 1e-12);
         assert_eq!(mcnemar(&[true], &[]), None);
         assert_eq!(paired_t_test(&[1.0, 2.0], &[0.0, 1.0]), None);
+        assert_eq!(paired_t_test(&[0.7, 0.8], &[0.6, 0.7]), None);
         assert_eq!(holm(&[f64::NAN]), None);
     }
 }

@@ -1,12 +1,12 @@
 //! Mean and spread over folds; the interval of a share.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal};
 
 use super::bootstrap::Interval;
 
 /// Mean ± standard deviation.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MeanSd {
     /// The mean.
     pub mean: f64,
