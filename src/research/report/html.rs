@@ -18,6 +18,18 @@ th, td { text-align: left; padding: .25em .9em .25em 0; border-bottom: 1px solid
 @media print { .scroll { max-height: none; } }
 ";
 
+/// The `head` of a page that fetches nothing.
+pub(in crate::research) fn head(title: &str) -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            title { (title) }
+            style { (PreEscaped(STYLE)) }
+        }
+    }
+}
+
 /// The page.
 pub(super) fn page(contents: &Contents) -> Result<String, ReportError> {
     let metrics = &contents.metrics;
@@ -25,12 +37,7 @@ pub(super) fn page(contents: &Contents) -> Result<String, ReportError> {
     let body: Markup = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (contents.title) }
-                style { (PreEscaped(STYLE)) }
-            }
+            (head(&contents.title))
             body {
                 h1 { (contents.title) }
                 div.band { (RESEARCH_ONLY) }

@@ -11,6 +11,7 @@ mod html;
 mod markdown;
 mod montage;
 
+pub(super) use html::head;
 pub use montage::Tile;
 
 use std::path::Path;
@@ -86,11 +87,11 @@ pub fn write(folder: &Path, contents: &Contents) -> Result<(), ReportError> {
 }
 
 /// The sentence that stands above every figure of a synthetic cohort.
-const SYNTHETIC: &str =
+pub(super) const SYNTHETIC: &str =
     "Synthetic subjects: these figures come from computed heads, nobody was scanned. They say nothing about patients.";
 
 /// What every page says.
-const RESEARCH_ONLY: &str = "Research use only; not a medical device.";
+pub(super) const RESEARCH_ONLY: &str = "Research use only; not a medical device.";
 
 /// The verdict on confounds in one sentence.
 fn confound_verdict(contents: &Contents) -> String {
