@@ -110,12 +110,15 @@ pub struct Args {
     /// Go on with a run that was begun.
     #[arg(long)]
     resume: bool,
+    /// End when this process, which started us, ends.
+    #[arg(long, value_name = "PID", hide = true)]
+    parent: Option<u32>,
 }
 
 /// Three edge lengths, one argument.
-type Edges = [usize; 3];
+pub(super) type Edges = [usize; 3];
 
-fn edges(text: &str) -> Result<Edges, String> {
+pub(super) fn edges(text: &str) -> Result<Edges, String> {
     let edges: Vec<usize> = text.split(',').map_while(|edge| edge.trim().parse().ok()).collect();
     let count = text.split(',').count();
     let edges: Edges = edges.try_into().map_err(|_| format!("expected three numbers D,H,W, found {text:?}"))?;
@@ -131,6 +134,9 @@ struct Prepared {
 
 /// Prepares and trains.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if let Some(parent) = args.parent {
+        end_with(parent)?;
+    }
     let trainer = trainer_process::find()?;
     let is_none = args.weights.as_os_str() == "none";
     if is_none && args.trainable.is_some_and(|trainable| trainable != Trainable::All) {
@@ -184,6 +190,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     match runtime.block_on(train(&args, &trainer, &prepared)) {
         Ok(()) => {}
+        Err(TrainerError::Stopped { fold }) if args.parent.is_some() => {
+            // How to go on is for the one who was called by a person to say.
+            eprintln!("fcdd: stopped in fold {fold}");
+            return Ok(ExitCode::from(1));
+        }
         Err(TrainerError::Stopped { fold }) => {
             eprintln!("fcdd: stopped in fold {fold}; what is done is kept. Go on with:\n  {}", resuming());
             return Ok(ExitCode::from(1));
@@ -241,7 +252,7 @@ impl Args {
     }
 }
 
-fn pretrained(path: &Path) -> anyhow::Result<Pretrained> {
+pub(super) fn pretrained(path: &Path) -> anyhow::Result<Pretrained> {
     let unreadable = || format!("cannot read --weights {}", path.display());
     let path = path.canonicalize().with_context(unreadable)?;
     let sha256 = fingerprint::sha256(&path).with_context(unreadable)?;
@@ -293,11 +304,12 @@ async fn train(args: &Args, trainer: &Path, prepared: &[Prepared]) -> Result<(),
     Ok(())
 }
 
-fn stop_on_signal(stop: CancellationToken) {
+/// Signals are caught from here on, before any child is started that they must not leave behind.
+pub(super) fn stop_on_signal(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
+    let Ok(mut interrupt) = signal(SignalKind::interrupt()) else { return };
     tokio::spawn(async move {
-        use tokio::signal::unix::{SignalKind, signal};
-        let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-        let Ok(mut interrupt) = signal(SignalKind::interrupt()) else { return };
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
@@ -306,17 +318,34 @@ fn stop_on_signal(stop: CancellationToken) {
     });
 }
 
+/// A parent that is killed takes us, and the trainer, along: otherwise two would train into one folder when it is called
+/// again.
+fn end_with(parent: u32) -> anyhow::Result<()> {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    set_parent_process_death_signal(Some(Signal::TERM))?;
+    // It may have ended before.
+    if getppid().is_none_or(|now| now.as_raw_nonzero().get().unsigned_abs() != parent) {
+        bail!("process {parent}, which started this training, has ended");
+    }
+    Ok(())
+}
+
 /// This call again, with `--resume`.
 fn resuming() -> String {
-    let mut words: Vec<String> = std::env::args()
+    let mut words = this_call();
+    if !words.iter().any(|word| word == "--resume") {
+        words.push("--resume".to_owned());
+    }
+    words.join(" ")
+}
+
+/// The words of this call, as a shell takes them.
+pub(super) fn this_call() -> Vec<String> {
+    std::env::args()
         .map(
             |word| {
                 if word.contains([' ', '\'', '"', '$']) { format!("'{}'", word.replace('\'', r"'\''")) } else { word }
             },
         )
-        .collect();
-    if !words.iter().any(|word| word == "--resume") {
-        words.push("--resume".to_owned());
-    }
-    words.join(" ")
+        .collect()
 }
