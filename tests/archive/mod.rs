@@ -80,3 +80,11 @@ pub fn copy_flair(folder: &Path, from: &str, to: &str) -> PathBuf {
     }
     target.join(format!("{to}_acq-T2sel_FLAIR.nii.gz"))
 }
+
+/// A subject's FLAIR once more as its T1, with a T1's sidecar.
+pub fn flair_as_t1(folder: &Path, id: &str, scanner: &str) {
+    let name = |end: &str| anat(folder, id).join(format!("{id}_acq-{end}"));
+    fs::copy(name("T2sel_FLAIR.nii.gz"), name("iso08_T1w.nii.gz")).unwrap();
+    let sidecar = format!(r#"{{"DeviceSerialNumber": "{scanner}", "MRAcquisitionType": "3D", "SliceThickness": 1}}"#);
+    fs::write(name("iso08_T1w.json"), sidecar).unwrap();
+}

@@ -6,6 +6,7 @@ mod archive_secret;
 mod collect;
 mod epoch_bar;
 mod export;
+mod grid;
 mod promote;
 mod retrain;
 
@@ -26,6 +27,7 @@ enum Command {
     Archive(Archive),
     Export(export::Args),
     Retrain(retrain::Args),
+    Grid(grid::Args),
     Collect(collect::Args),
     Promote(promote::Promote),
     Rollback(promote::Rollback),
@@ -46,6 +48,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Export(args) => export::run(args),
         Command::Retrain(args) => retrain::run(args),
+        Command::Grid(args) => grid::run(args),
         Command::Collect(args) => collect::run(args),
         Command::Promote(args) => promote::promote(args),
         Command::Rollback(args) => promote::rollback(args),

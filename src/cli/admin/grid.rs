@@ -1,0 +1,286 @@
+//! `fcdd admin grid`: the paper's eighteen configurations, and its tables from our own runs.
+//!
+//! Nine calls of this same program as `admin retrain --modality both --resume`, one after another, then the tables.
+//! What can be wrong is found before the first of them: missing or unfitting weights, runs of other choices.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, ExitStatus, Stdio};
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+use super::retrain::{Edges, edges, pretrained, stop_on_signal, this_call};
+use crate::network::Architecture;
+use crate::research::archive::{Archive, fingerprint};
+use crate::research::grid::{self, ARCHITECTURES, Grid, Training};
+use crate::research::plan::{Plan, Profile, Said, TrainingPrecision};
+use crate::research::run_folder::RunFolder;
+use crate::research::statistics::bootstrap::RESAMPLES;
+use crate::research::trainer_process;
+
+/// Train the paper's eighteen configurations and make its tables from them.
+///
+/// Three networks × T1 and FLAIR × no transfer, MedicalNet trained on 1 and on 23 datasets, all with the same folds, into
+/// RUN/NETWORK-TRANSFER/{t1,flair}; then RUN/grid.md, RUN/grid.html and RUN/grid.json: accuracy and Heat-Score with the
+/// paper's test and ours, gaps, times. Killed at any instant, the same call goes on; what is finished is not trained again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  fcdd admin grid --archive /data/archive --output runs/grid --weights-1 medicalnet --weights-23 medicalnet
+  fcdd admin grid --archive /data/archive --output runs/small --weights-1 narrow --weights-23 narrow \\
+      --architectures resnet18 --width 8 --input 80,96,80 --spacing 2 --epochs 20 --folds 3
+
+Exit status: 0 everything is trained and the tables are made; 1 a training failed or was stopped, or runs do not belong
+together; 2 the call is wrong.")]
+pub struct Args {
+    /// BIDS folder with participants.tsv.
+    #[arg(long, value_name = "DIR")]
+    archive: PathBuf,
+    /// The grid's folder.
+    #[arg(long, value_name = "RUN")]
+    output: PathBuf,
+    /// Folder with resnet_18.pth, resnet_34.pth, resnet_50.pth.
+    #[arg(long, value_name = "DIR")]
+    weights_1: PathBuf,
+    /// Folder with resnet_18_23dataset.pth, resnet_34_23dataset.pth, resnet_50_23dataset.pth.
+    #[arg(long, value_name = "DIR")]
+    weights_23: PathBuf,
+    /// Of resnet18, resnet34 and resnet50.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "resnet18,resnet34,resnet50",
+          value_parser = architecture)]
+    architectures: Vec<Architecture>,
+    /// Channels of the stem; the weights must be of that width [default: 64].
+    #[arg(long, value_name = "W")]
+    width: Option<usize>,
+    /// Edge lengths of the input, voxels [default: 160,192,160].
+    #[arg(long, value_name = "D,H,W", value_parser = edges)]
+    input: Option<Edges>,
+    /// Voxel size of the input, mm [default: 1].
+    #[arg(long, value_name = "MM")]
+    spacing: Option<f64>,
+    /// The paper's parameters, or those with our additions.
+    #[arg(long, value_enum, default_value_t = Profile::Default)]
+    profile: Profile,
+    /// Number of folds [default: 5].
+    #[arg(long)]
+    folds: Option<usize>,
+    /// Everything random follows from it; the same for all.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// At most so many epochs [default: 100].
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Subjects per step [default: 4].
+    #[arg(long, value_name = "B")]
+    batch: Option<usize>,
+    /// Threads of the trainer; results on CPU depend on it [default: 2].
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// cpu, cuda, cuda:N, or auto: CUDA where it works.
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Arithmetic [default: fp32].
+    #[arg(long, value_enum)]
+    precision: Option<TrainingPrecision>,
+    /// Folder for preprocessed scans [default: fcdd in the user's cache folder].
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Print RUN/grid.json.
+    #[arg(long)]
+    json: bool,
+}
+
+fn architecture(name: &str) -> Result<Architecture, String> {
+    let known = |architecture: &Architecture| architecture.name() == name.trim();
+    ARCHITECTURES.into_iter().find(known).ok_or_else(|| format!("{name:?} is none of resnet18, resnet34 and resnet50"))
+}
+
+/// A call of `retrain`.
+struct Work {
+    training: Training,
+    weights: Option<PathBuf>,
+}
+
+/// Trains what is missing and makes the tables.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let architectures: Vec<Architecture> =
+        ARCHITECTURES.into_iter().filter(|architecture| args.architectures.contains(architecture)).collect();
+    let trainings = Training::all(&architectures);
+    let weights = match grid::find_weights(&trainings, &args.weights_1, &args.weights_23) {
+        Ok(weights) => weights,
+        Err(error) => {
+            eprintln!("fcdd: {error}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    let works: Vec<Work> =
+        trainings.into_iter().zip(weights).map(|(training, weights)| Work { training, weights }).collect();
+    let fingerprint = fingerprint::of(&Archive::read(&args.archive)?)?;
+
+    let mut left = Vec::new();
+    for (index, work) in works.iter().enumerate() {
+        let mut is_finished = true;
+        for (run, plan) in args.plans(work, &fingerprint)? {
+            if let Err(error) = plan.check() {
+                eprintln!("fcdd: {error}");
+                return Ok(ExitCode::from(2));
+            }
+            // In a grid of other choices nothing is touched.
+            if run.plan_path().exists() {
+                run.begin(&plan)?;
+            }
+            is_finished &= grid::is_finished(&run)?;
+        }
+        if !is_finished {
+            left.push((index, work));
+        }
+    }
+    if !left.is_empty() {
+        let trainer = trainer_process::find()?;
+        for (_, work) in &left {
+            args.check_weights(&trainer, work)?;
+        }
+        eprintln!("grid: {} of {} trainings are finished", works.len() - left.len(), works.len());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        if let Some(training) = runtime.block_on(args.train(&left, works.len()))? {
+            eprintln!(
+                "fcdd: the grid was stopped in {training}; what is done is kept. Go on with:\n  {}",
+                this_call().join(" ")
+            );
+            return Ok(ExitCode::from(1));
+        }
+    }
+
+    let grid = Grid::read(&args.output, &architectures, RESAMPLES)?;
+    grid.write(&args.output)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&grid)?);
+    } else {
+        for page in ["grid.html", "grid.md", "grid.json"] {
+            println!("{}", args.output.join(page).display());
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    /// The run folders of a training, with the plans that `retrain` will make for them.
+    fn plans(&self, work: &Work, fingerprint: &str) -> anyhow::Result<Vec<(RunFolder, Plan)>> {
+        let weights = work.weights.as_deref().map(pretrained).transpose()?;
+        let said = Said {
+            architecture: Some(work.training.architecture),
+            width: self.width,
+            input: self.input,
+            spacing_mm: self.spacing,
+            folds: self.folds,
+            epochs: self.epochs,
+            batch: self.batch,
+            precision: self.precision,
+            threads: self.threads,
+            ..Said::default()
+        };
+        let plan = |configuration: grid::Configuration| {
+            let (profile, sequence) = (self.profile, configuration.sequence);
+            let plan = Plan::new(profile, sequence, fingerprint.to_owned(), weights.clone(), self.seed, &said);
+            (RunFolder::new(self.output.join(configuration.folder())), plan)
+        };
+        Ok(work.training.configurations().map(plan).into())
+    }
+
+    /// Weights of another depth or width are found out now, not after days of training.
+    fn check_weights(&self, trainer: &Path, work: &Work) -> anyhow::Result<()> {
+        let Some(weights) = &work.weights else { return Ok(()) };
+        let mut command = std::process::Command::new(trainer);
+        command.arg("check-weights").arg(weights).args(["--architecture", work.training.architecture.name()]);
+        if let Some(width) = self.width {
+            command.args(["--width", &width.to_string()]);
+        }
+        let output = command.output().with_context(|| format!("cannot start {}", trainer.display()))?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            bail!("{}", said.trim().trim_start_matches("fcdd-trainer: "));
+        }
+        Ok(())
+    }
+
+    /// This program as `admin retrain` for one training.
+    fn retrain(&self, work: &Work) -> anyhow::Result<Command> {
+        let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+        command.args(["admin", "retrain", "--modality", "both", "--resume"]);
+        command.args(["--parent", &std::process::id().to_string()]);
+        command.arg("--archive").arg(&self.archive);
+        command.arg("--output").arg(self.output.join(work.training.to_string()));
+        command.args(["--architecture", work.training.architecture.name(), "--seed", &self.seed.to_string()]);
+        command.args(["--device", &self.device]);
+        if let Some(weights) = &work.weights {
+            command.arg("--weights").arg(weights);
+        }
+        if let Some(cache) = &self.cache {
+            command.arg("--cache").arg(cache);
+        }
+        if let Some([d, h, w]) = self.input {
+            command.args(["--input", &format!("{d},{h},{w}")]);
+        }
+        let named = |value: &dyn ToString| value.to_string();
+        for (option, value) in [
+            ("--width", self.width.as_ref().map(|value| named(value))),
+            ("--spacing", self.spacing.as_ref().map(|value| named(value))),
+            ("--folds", self.folds.as_ref().map(|value| named(value))),
+            ("--epochs", self.epochs.as_ref().map(|value| named(value))),
+            ("--batch", self.batch.as_ref().map(|value| named(value))),
+            ("--threads", self.threads.as_ref().map(|value| named(value))),
+            ("--profile", self.profile.to_possible_value().map(|value| value.get_name().to_owned())),
+            (
+                "--precision",
+                self.precision.and_then(|of| of.to_possible_value()).map(|value| value.get_name().to_owned()),
+            ),
+        ] {
+            if let Some(value) = value {
+                command.args([option, &value]);
+            }
+        }
+        // Standard output is for the tables.
+        let stdout = std::io::stderr().as_fd().try_clone_to_owned()?;
+        command.stdin(Stdio::null()).stdout(stdout);
+        Ok(command)
+    }
+
+    /// One training after another. The training in which the grid was stopped, if it was.
+    async fn train(&self, left: &[(usize, &Work)], count: usize) -> anyhow::Result<Option<Training>> {
+        let stop = CancellationToken::new();
+        stop_on_signal(stop.clone());
+        for (index, work) in left {
+            let training = work.training;
+            let start = match &work.weights {
+                Some(weights) => format!("from {}", weights.display()),
+                None => "from random weights".to_owned(),
+            };
+            eprintln!("grid: {training}, {} of {count}, {start}", index + 1);
+            let mut child = self.retrain(work)?.spawn().context("cannot start this program again")?;
+            let status = wait(&mut child, &stop).await?;
+            if stop.is_cancelled() {
+                return Ok(Some(training));
+            }
+            if !status.success() {
+                bail!("{training} ({} of {count}) is not trained, see above; the same call goes on", index + 1);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Waits for a training. A signal is passed on: at a terminal it has it already, from elsewhere it has not.
+async fn wait(child: &mut Child, stop: &CancellationToken) -> std::io::Result<ExitStatus> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        status = child.wait() => return status,
+    }
+    if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    child.wait().await
+}

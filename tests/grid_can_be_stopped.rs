@@ -1,0 +1,128 @@
+//! A grid that is stopped or killed takes its training along and says how to go on. The trainer is a few lines of shell.
+
+mod archive;
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use archive::{copy_flair, flair_as_t1, head, write_flair, write_participants};
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use support::wait_until;
+
+const DEADLINE: Duration = Duration::from_secs(120);
+
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    /// Four subjects with T1 and FLAIR, of two heads; weights that nobody looks into.
+    fn new() -> Place {
+        let place = Place { folder: tempfile::tempdir().unwrap() };
+        let dir = place.path("archive");
+        fs::create_dir_all(&dir).unwrap();
+        write_participants(
+            &dir,
+            &[
+                ["sub-1", "fcd", "F", "30"],
+                ["sub-2", "hc", "F", "30"],
+                ["sub-3", "fcd", "M", "30"],
+                ["sub-4", "hc", "M", "30"],
+            ],
+        );
+        for (seed, first, later) in [(0, "sub-1", "sub-3"), (40, "sub-2", "sub-4")] {
+            write_flair(&dir, first, "35083", &head(seed));
+            copy_flair(&dir, first, later);
+            flair_as_t1(&dir, first, "35083");
+            flair_as_t1(&dir, later, "35083");
+        }
+        fs::create_dir_all(place.path("weights")).unwrap();
+        for name in ["resnet_18.pth", "resnet_18_23dataset.pth"] {
+            fs::write(place.path("weights").join(name), name).unwrap();
+        }
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `fcdd admin grid` with a trainer that does `check` for `check-weights`, and `fold` for a fold.
+    fn grid(&self, check: &str, fold: &str) -> Command {
+        let trainer = self.path("trainer");
+        let script = format!("#!/bin/sh\ncase \"$1\" in\ncheck-weights) {check} ;;\nfold) {fold} ;;\nesac\n");
+        fs::write(&trainer, script).unwrap();
+        fs::set_permissions(&trainer, fs::Permissions::from_mode(0o755)).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fcdd"));
+        command.env("FCDD_TRAINER", trainer).env("FCDD_TEST_PID", self.path("pid")).args(["admin", "grid"]);
+        command.arg("--archive").arg(self.path("archive")).arg("--output").arg(self.path("grid"));
+        command.arg("--weights-1").arg(self.path("weights")).arg("--weights-23").arg(self.path("weights"));
+        command.arg("--cache").arg(self.path("cache")).args(["--architectures", "resnet18", "--width", "2"]);
+        command.args(["--input", "32,40,32", "--spacing", "6", "--folds", "2", "--device", "cpu"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Started, and its trainer too.
+    fn training(&self) -> (Child, Pid) {
+        let pid_file = self.path("pid");
+        let _ = fs::remove_file(&pid_file);
+        let child = self.grid("exit 0", "echo $$ > \"$FCDD_TEST_PID\"; exec sleep 600").spawn().unwrap();
+        (child, wait_until("the trainer starts", DEADLINE, || read_pid(&pid_file)))
+    }
+}
+
+fn read_pid(path: &Path) -> Option<Pid> {
+    let text = fs::read_to_string(path).ok()?;
+    Pid::from_raw(text.strip_suffix('\n')?.parse().ok()?)
+}
+
+fn ends(trainer: Pid) {
+    wait_until("the trainer ends", DEADLINE, || test_kill_process(trainer).is_err().then_some(()));
+}
+
+#[track_caller]
+fn said(output: &Output, code: i32) -> String {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    said
+}
+
+#[test]
+fn its_training_ends_with_it_and_the_sentence_says_how_to_go_on() {
+    let place = Place::new();
+    let (child, trainer) = place.training();
+    // To the grid alone, as from a service manager's `kill`; Ctrl-C reaches all three at once.
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let text = said(&child.wait_with_output().unwrap(), 1);
+    ends(trainer);
+    assert!(text.contains("grid: resnet18-none, 1 of 3, from random weights"), "{text}");
+    let (_, how) = text.split_once("Go on with:\n").expect(&text);
+    assert!(how.contains("admin grid --archive") && !how.contains("retrain") && !how.contains("--parent"), "{text}");
+    assert_eq!(text.matches("Go on with").count(), 1, "{text}");
+
+    // Killed without a chance to say anything.
+    let (mut child, trainer) = place.training();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    ends(trainer);
+
+    // What a trainer says reaches the user, and the training is named.
+    let failing = place.grid("exit 0", "echo 'fcdd-trainer: the disk is full' >&2; exit 1").output().unwrap();
+    let text = said(&failing, 1);
+    assert!(text.contains("the disk is full") && text.contains("resnet18-none (1 of 3) is not trained"), "{text}");
+    assert!(failing.stdout.is_empty());
+}
+
+#[test]
+fn weights_that_do_not_fit_are_refused_before_anything_starts() {
+    let place = Place::new();
+    let refusing = "echo \"fcdd-trainer: $2: conv1.weight is of width 64\" >&2; exit 1";
+    let text = said(&place.grid(refusing, "exit 1").output().unwrap(), 1);
+    assert!(text.contains("resnet_18.pth: conv1.weight is of width 64"), "{text}");
+    assert!(!place.path("grid").exists());
+}

@@ -1,0 +1,114 @@
+//! A whole grid by the command line, as small as it can be: killed in its middle, called again, its tables made.
+#![cfg(feature = "train")]
+
+mod archive;
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use archive::{copy_flair, flair_as_t1, head, write_flair, write_participants};
+use serde_json::Value;
+use support::{python, skip, wait_until};
+
+/// Exit status of make_pth.py where PyTorch is not installed.
+const NO_TORCH: i32 = 77;
+
+fn make_archive(folder: &Path) {
+    fs::create_dir_all(folder).unwrap();
+    let ids = ["sub-1", "sub-2", "sub-3", "sub-4", "sub-5", "sub-6", "sub-7", "sub-8"];
+    let group = |index: usize| if index.is_multiple_of(2) { "fcd" } else { "hc" };
+    let rows: Vec<[&str; 4]> = ids.iter().enumerate().map(|(index, id)| [*id, group(index), "F", "30"]).collect();
+    write_participants(folder, &rows);
+    for first in [0, 1] {
+        write_flair(folder, ids[first], "35083", &head(first * 40));
+        for later in (first + 2..ids.len()).step_by(2) {
+            copy_flair(folder, ids[first], ids[later]);
+        }
+    }
+    for id in ids {
+        flair_as_t1(folder, id, "35083");
+    }
+}
+
+/// ResNet-18 of width 2 under MedicalNet's names: one file in each container.
+fn make_weights(folder: &Path) -> Option<()> {
+    let python = python()?;
+    let made = folder.join("made");
+    fs::create_dir_all(&made).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/trainer/make_pth.py");
+    // The trainer's own libtorch must not take the place of PyTorch's.
+    let output = Command::new(python).arg("-B").arg(script).arg(&made).env_remove("LD_LIBRARY_PATH").output().unwrap();
+    if output.status.code() == Some(NO_TORCH) {
+        skip("the tests' Python has no PyTorch (make setup-test)");
+        return None;
+    }
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for (from, to) in [("zip", "1/resnet_18.pth"), ("legacy", "23/resnet_18_23dataset.pth")] {
+        fs::create_dir_all(folder.join(to).parent().unwrap()).unwrap();
+        fs::copy(made.join(format!("resnet18_{from}.pth")), folder.join(to)).unwrap();
+    }
+    Some(())
+}
+
+fn grid(folder: &Path, width: &str, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fcdd"));
+    command.env("FCDD_TRAINER", env!("CARGO_BIN_EXE_fcdd-trainer")).args(["admin", "grid"]);
+    command.arg("--archive").arg(folder.join("archive")).arg("--output").arg(folder.join("grid"));
+    command.arg("--weights-1").arg(folder.join("1")).arg("--weights-23").arg(folder.join("23"));
+    command.arg("--cache").arg(folder.join("cache")).args(["--architectures", "resnet18", "--width", width]);
+    command.args(["--input", "16,32,32", "--spacing", "8", "--folds", "2", "--epochs", "1", "--batch", "2"]);
+    command.args(["--threads", "1", "--device", "cpu"]).args(more);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[track_caller]
+fn said(output: &Output, code: i32) -> String {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{said}");
+    said
+}
+
+#[test]
+fn a_killed_grid_goes_on_and_compares_what_it_trained() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    if make_weights(folder).is_none() {
+        return;
+    }
+    make_archive(&folder.join("archive"));
+
+    // Weights of another width are known before anything is trained.
+    let text = said(&grid(folder, "4", &[]).output().unwrap(), 1);
+    assert!(text.contains("1/resnet_18.pth") && text.contains("conv1.weight"), "{text}");
+    assert!(!folder.join("grid").exists());
+
+    let mut killed = grid(folder, "2", &[]).stderr(Stdio::null()).spawn().unwrap();
+    let first = folder.join("grid/resnet18-none/flair/predictions.csv");
+    wait_until("the first training is done", Duration::from_secs(300), || first.exists().then_some(()));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    let before = fs::read(&first).unwrap();
+
+    let output = grid(folder, "2", &["--json"]).output().unwrap();
+    let text = said(&output, 0);
+    assert!(text.contains("resnet18-23, 3 of 3, from") && text.contains("resnet_18_23dataset.pth"), "{text}");
+    assert_eq!(fs::read(&first).unwrap(), before);
+    let tables: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for row in 0..2 {
+        for column in 0..3 {
+            assert!(tables["accuracy"]["rows"][row]["cells"][column]["mean"].is_f64(), "{tables:#}");
+        }
+    }
+    assert_eq!(tables["subjects_tests"].as_array().unwrap().len(), 6);
+    assert!(fs::read_to_string(folder.join("grid/grid.html")).unwrap().contains("Table 2: Heat-Score"));
+
+    // Nothing is trained again, and the tables are the same.
+    let again = grid(folder, "2", &["--json"]).output().unwrap();
+    assert!(!said(&again, 0).contains("epoch"));
+    assert_eq!(again.stdout, output.stdout);
+    assert!(said(&grid(folder, "2", &["--seed", "2"]).output().unwrap(), 1).contains("another plan"));
+}
