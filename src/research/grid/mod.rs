@@ -245,8 +245,9 @@ fn best(outcomes: &[Outcome]) -> Option<Best> {
     for outcome in outcomes {
         let Some(accuracy) = outcome.accuracy else { continue };
         match &mut best {
+            // Sums of the same folds in another order differ by rounding.
+            Some(best) if (accuracy.mean - best.accuracy.mean).abs() < 1e-12 => best.equals += 1,
             Some(best) if accuracy.mean < best.accuracy.mean => {}
-            Some(best) if accuracy.mean == best.accuracy.mean => best.equals += 1,
             _ => {
                 let (configuration, confounds_passed) = (outcome.configuration, outcome.confounds_passed);
                 best = Some(Best { configuration, accuracy, equals: 0, confounds_passed });
@@ -290,16 +291,37 @@ fn cautions(outcomes: &[Outcome], plan: Option<&Plan>) -> Vec<String> {
             cautions.push(format!("Not the paper's: {}. No figure here can be set against it.", other.join(", ")));
         }
     }
-    let mut machines: Vec<&str> = outcomes.iter().flat_map(|outcome| &outcome.hardware).map(String::as_str).collect();
-    machines.sort_unstable();
-    machines.dedup();
+    let machines = machines(outcomes);
     if machines.len() > 1 {
-        cautions.push(format!("The times come from different machines: {}.", machines.join("; ")));
+        cautions.push(format!("The times are not of the same machines: {}.", machines.join(" / ")));
     }
+    if !outcomes.iter().any(|outcome| outcome.synthetic.is_some()) {
+        cautions.push("Whether the subjects are synthetic is not known.".to_owned());
+    }
+    // Once for all that share it: what is wrong with one run is often wrong with all.
+    let mut remarks: Vec<(&str, Vec<String>)> = Vec::new();
     for outcome in outcomes {
         for remark in &outcome.remarks {
-            cautions.push(format!("{}: {remark}.", outcome.configuration));
+            let of = outcome.configuration.to_string();
+            match remarks.iter_mut().find(|(known, _)| known == remark) {
+                Some((_, configurations)) => configurations.push(of),
+                None => remarks.push((remark, vec![of])),
+            }
         }
     }
+    for (remark, configurations) in remarks {
+        let all = configurations.len() == outcomes.len() && configurations.len() > 1;
+        let who = if all { "All configurations".to_owned() } else { configurations.join("; ") };
+        cautions.push(format!("{who}: {remark}."));
+    }
     cautions
+}
+
+/// What the runs' reports say of their machines, each once.
+fn machines(outcomes: &[Outcome]) -> Vec<String> {
+    let known = outcomes.iter().filter(|outcome| !outcome.hardware.is_empty());
+    let mut machines: Vec<String> = known.map(|outcome| outcome.hardware.join("; ")).collect();
+    machines.sort_unstable();
+    machines.dedup();
+    machines
 }

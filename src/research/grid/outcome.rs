@@ -12,6 +12,9 @@ use super::{Configuration, GridError};
 use crate::research::run_folder::{Part, Prediction, RunFolder, read_table};
 use crate::research::statistics::{Confusion, MeanSd, auc, mean_sd};
 
+/// A figure of the labels and logits of a fold's test subjects.
+type OfFold = fn(&[bool], &[f64]) -> Option<f64>;
+
 /// How the network that never saw a subject scored it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SubjectScore {
@@ -132,11 +135,11 @@ impl Outcome {
         let of_fold = |fold: usize| -> (Vec<bool>, Vec<f64>) {
             scores.values().filter(|score| score.fold == fold).map(|score| (score.fcd, score.logit)).unzip()
         };
-        let by_fold = |figure: &dyn Fn(&[bool], &[f64]) -> Option<f64>| -> Vec<f64> {
+        let by_fold = |figure: OfFold| -> Vec<f64> {
             (0..folds).map(of_fold).filter_map(|(labels, logits)| figure(&labels, &logits)).collect()
         };
-        let accuracies = by_fold(&|labels, logits| Confusion::at(labels, logits, 0.0)?.accuracy());
-        let areas = by_fold(&|labels, logits| auc(labels, logits));
+        let accuracies = by_fold(|labels, logits| Confusion::at(labels, logits, 0.0)?.accuracy());
+        let areas = by_fold(auc);
         if areas.len() < folds {
             remarks.push(format!("the AUC is undefined in {} of {folds} folds: one class", folds - areas.len()));
         }
@@ -177,11 +180,9 @@ impl Outcome {
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                self.remarks.push(format!(
-                    "no Heat-Score, gap, time per scan or verdict on confounds: there is no {}; make it by fcdd admin \
-                     report",
-                    self.run.join("metrics.json").display()
-                ));
+                let lacking = "no Heat-Score, gap, time per scan or verdict on confounds: its metrics.json is missing; \
+                     make it by fcdd admin report";
+                self.remarks.push(lacking.to_owned());
                 return Ok(());
             }
             Err(source) => return Err(GridError::File { path, source }),

@@ -1,7 +1,7 @@
 //! What `grid.md` and `grid.html` say.
 
 use super::blocks::Block;
-use super::{Grid, MeansTest, Outcome, Table, Transfer};
+use super::{Grid, MeansTest, Outcome, Table, Transfer, machines};
 use crate::research::report::{RESEARCH_ONLY, SYNTHETIC};
 use crate::research::statistics::MeanSd;
 
@@ -53,6 +53,9 @@ pub(super) fn blocks(grid: &Grid) -> Vec<Block> {
         ),
         gaps_and_times(&grid.configurations),
     ]);
+    if let [machine] = machines(&grid.configurations).as_slice() {
+        blocks.push(Block::Text(format!("Of all configurations: {machine}.")));
+    }
     blocks
 }
 
@@ -77,7 +80,8 @@ fn best(grid: &Grid) -> Block {
     };
     let equals = match best.equals {
         0 => String::new(),
-        others => format!(" ({others} more have the same mean; this is the first of the table)"),
+        1 => " (another one has the same mean; this is the first of the table)".to_owned(),
+        others => format!(" ({others} others have the same mean; this is the first of the table)"),
     };
     let verdict = match best.confounds_passed {
         Some(true) => "passed",
@@ -184,6 +188,7 @@ fn gaps_and_times(outcomes: &[Outcome]) -> Block {
         "confounds",
     ];
     let points = |value: f64| format!("{:.1}", 100.0 * value);
+    let seconds = |value: f64| if value < 10.0 { format!("{value:.1}") } else { format!("{value:.0}") };
     let rows = outcomes.iter().map(|outcome| {
         vec![
             outcome.configuration.to_string(),
@@ -191,7 +196,7 @@ fn gaps_and_times(outcomes: &[Outcome]) -> Block {
             outcome.patients.to_string(),
             mean_and_sd(outcome.auc.as_ref(), &|value| format!("{value:.3}")),
             mean_and_sd(outcome.train_validation_gap.as_ref(), &points),
-            mean_and_sd(outcome.seconds_per_fold.as_ref(), &|value| format!("{value:.0}")),
+            mean_and_sd(outcome.seconds_per_fold.as_ref(), &seconds),
             outcome.milliseconds_per_scan.map_or_else(undefined, |ms| format!("{ms:.0}")),
             outcome.heat_score_mirrored.map_or_else(undefined, |score| format!("{score:.2}")),
             match outcome.confounds_passed {
