@@ -43,6 +43,23 @@ fn the_commented_destination_shows_the_defaults() {
 }
 
 #[test]
+fn the_commented_research_and_mail_show_the_defaults() {
+    let example: Config = toml::from_str(&with_comments_switched_on()).unwrap();
+    let mut research = example.research.clone();
+    [research.secret_file, research.archive, research.runs, research.models, research.cache] = Default::default();
+    assert_eq!(format!("{research:#?}"), format!("{:#?}", fcdd::config::Research::default()));
+    let mut mail = example.mail.clone().unwrap();
+    assert_eq!(mail.port.take(), Some(fcdd::config::Mail::default().port()));
+    (mail.user, mail.password_file) = (None, None);
+    (mail.host, mail.from, mail.to) = Default::default();
+    assert_eq!(format!("{mail:#?}"), format!("{:#?}", fcdd::config::Mail::default()));
+    assert!(toml::from_str::<Config>(EXAMPLE).unwrap().mail.is_none(), "nothing is sent by default");
+    if let Err(mistakes) = Config::parse(&with_comments_switched_on(), std::path::Path::new("")) {
+        panic!("{mistakes:#?}");
+    }
+}
+
+#[test]
 fn the_example_names_every_field() {
     let example: toml::Table = with_comments_switched_on().parse().unwrap();
     for path in [
@@ -54,6 +71,8 @@ fn the_example_names_every_field() {
         &["analyze"],
         &["report"],
         &["destination", "pacs"],
+        &["research"],
+        &["mail"],
         &["observe"],
     ] {
         for field in fields_of(&example, path) {

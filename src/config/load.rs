@@ -90,6 +90,8 @@ impl Config {
         self.analyze.models.iter_mut().for_each(resolve);
         let optional = [&mut self.assemble.sequences, &mut self.report.templates, &mut self.analyze.onnxruntime];
         optional.into_iter().flatten().for_each(resolve);
+        self.research.paths().for_each(resolve);
+        self.mail.iter_mut().filter_map(|mail| mail.password_file.as_mut()).for_each(resolve);
     }
 }
 

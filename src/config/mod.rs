@@ -12,10 +12,15 @@ use serde::Deserialize;
 use crate::study::ObjectKind;
 
 mod load;
+pub mod mail;
+pub mod private_file;
+mod research;
 pub mod sequences;
 mod validate;
 
 pub use load::{ConfigError, Mistake};
+pub use mail::Mail;
+pub use research::{PeriodicFolders, Research};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -48,6 +53,9 @@ pub struct Config {
     /// The research archive; the daemon itself reads none of it.
     #[serde(default)]
     pub research: Research,
+    /// The mail server; none: nothing is ever mailed. The daemon itself mails nothing.
+    #[serde(default)]
+    pub mail: Option<Mail>,
 }
 
 /// Intake of DICOM objects.
@@ -219,14 +227,6 @@ pub struct Destination {
     pub retry_s: f64,
     /// Longest wait between retries, seconds.
     pub max_retry_s: f64,
-}
-
-/// The research archive.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Research {
-    /// The site secret that pseudonyms follow from (`fcdd admin archive secret FILE` makes one); outside every archive.
-    pub secret_file: Option<PathBuf>,
 }
 
 /// Logging.

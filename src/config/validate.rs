@@ -78,6 +78,10 @@ impl Config {
             "must be error, warn, info, debug, trace or a filter such as \"info,fcdd::receive=debug\"",
         );
         check.that(self.observe.drain_s >= 0.0, &["observe", "drain_s"], "must not be negative");
+        self.research.validate(&mut check);
+        if let Some(mail) = &self.mail {
+            mail.validate(&mut check);
+        }
     }
 
     fn validate_receive(&self, check: &mut Check<'_, '_>) {
@@ -143,13 +147,13 @@ fn validate_destination(name: &str, destination: &Destination, check: &mut Check
 }
 
 /// Collects what is wrong.
-struct Check<'a, 't> {
+pub(super) struct Check<'a, 't> {
     document: &'a Document<'t>,
     mistakes: &'a mut Vec<Mistake>,
 }
 
 impl Check<'_, '_> {
-    fn that(&mut self, holds: bool, key: &[&str], otherwise: &str) {
+    pub(super) fn that(&mut self, holds: bool, key: &[&str], otherwise: &str) {
         let line = self.document.line_of(key);
         let key = key.join(".");
         // A value that did not even parse was replaced by its default: one complaint about it is enough.

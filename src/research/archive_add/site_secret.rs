@@ -7,11 +7,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+
+use crate::config::private_file::open_to_others;
 
 /// Bytes of a secret.
 const SECRET_BYTES: usize = 32;
@@ -138,8 +140,8 @@ impl SiteSecret {
             io::ErrorKind::InvalidData => SecretError::NotASecret { path: path.to_owned() },
             _ => io("read", e),
         })?;
-        let mode = std::fs::metadata(path).map_err(|e| io("ask for the mode of", e))?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
+        let metadata = std::fs::metadata(path).map_err(|e| io("ask for the mode of", e))?;
+        if let Some(mode) = open_to_others(&metadata) {
             return Err(SecretError::Open { path: path.to_owned(), mode });
         }
         let real = path.canonicalize().map_err(|e| io("resolve", e))?;
@@ -227,6 +229,8 @@ fn unhex(text: &str) -> Option<[u8; SECRET_BYTES]> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn patient(id: &str, issuer: &str) -> PatientIdentity {
