@@ -6,6 +6,8 @@
 //!                      promote ◀── export ◀── report ◀── statistics, confounds ◀───┘
 //! ```
 //!
+//! `periodic` says what a start by the timer has to do, and `mail` tells people of it.
+//!
 //! Nothing here knows libtorch: the trainer is a binary of its own that reads a run folder and a cache and
 //! writes checkpoints and predictions. Preprocessing, network, Grad-CAM and gates are those that serving uses.
 
@@ -22,7 +24,9 @@ pub mod few_at_once;
 pub mod grid;
 pub mod heat_score;
 pub mod intensity_baseline;
+pub mod mail;
 pub mod map_category;
+pub mod periodic;
 pub mod plan;
 pub mod promote;
 pub mod report;

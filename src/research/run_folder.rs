@@ -166,6 +166,13 @@ impl RunFolder {
         RunFolder { path: path.into() }
     }
 
+    /// The runs of T1 and FLAIR in `path`, or the one run that `path` itself is.
+    pub fn of_modalities(path: &Path) -> Vec<RunFolder> {
+        let both: Vec<RunFolder> = ["t1", "flair"].map(|name| RunFolder::new(path.join(name))).into();
+        let both: Vec<RunFolder> = both.into_iter().filter(|run| run.plan_path().exists()).collect();
+        if both.is_empty() { vec![RunFolder::new(path)] } else { both }
+    }
+
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path

@@ -65,7 +65,5 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// The run itself, or those of T1 and FLAIR in it.
 pub(super) fn modalities(path: &std::path::Path) -> Vec<RunFolder> {
-    let both: Vec<RunFolder> = ["t1", "flair"].map(|name| RunFolder::new(path.join(name))).into();
-    let both: Vec<RunFolder> = both.into_iter().filter(|run| run.plan_path().exists()).collect();
-    if both.is_empty() { vec![RunFolder::new(path)] } else { both }
+    RunFolder::of_modalities(path)
 }

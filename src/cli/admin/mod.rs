@@ -3,14 +3,19 @@
 mod archive_add;
 mod archive_check;
 mod archive_secret;
+mod child;
 mod collect;
 mod epoch_bar;
 mod export;
 mod grid;
+mod mail;
 mod promote;
 mod retrain;
+mod retrain_periodically;
 
 use std::process::ExitCode;
+
+pub use retrain_periodically::argument_mistakes;
 
 /// The research side: from a local archive to models that the daemon may serve.
 #[derive(Debug, clap::Args)]
@@ -28,6 +33,8 @@ enum Command {
     Export(export::Args),
     Retrain(retrain::Args),
     Grid(grid::Args),
+    RetrainPeriodically(retrain_periodically::Args),
+    Mail(mail::Args),
     Collect(collect::Args),
     Promote(promote::Promote),
     Rollback(promote::Rollback),
@@ -49,6 +56,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Export(args) => export::run(args),
         Command::Retrain(args) => retrain::run(args),
         Command::Grid(args) => grid::run(args),
+        Command::RetrainPeriodically(args) => retrain_periodically::run(args),
+        Command::Mail(args) => mail::run(args),
         Command::Collect(args) => collect::run(args),
         Command::Promote(args) => promote::promote(args),
         Command::Rollback(args) => promote::rollback(args),
