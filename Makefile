@@ -108,8 +108,10 @@ install: build ## Install binary, libraries, models, configuration and systemd u
 	install -D -m 644 systemd/fcdd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/fcdd.conf
 
 .PHONY: install-trainer
-install-trainer: install trainer ## Install the trainer and its libtorch too
+install-trainer: install trainer ## Install the trainer, its libtorch and the units that retrain
 	install -D -m 755 $(TARGET)/release/fcdd-trainer $(DESTDIR)$(PREFIX)/bin/fcdd-trainer
 	install -d $(DESTDIR)$(PREFIX)/lib/fcdd/libtorch/torch
 	cp -RL $(LIBTORCH)/lib $(DESTDIR)$(PREFIX)/lib/fcdd/libtorch/torch/
 	cp -R $(LIBTORCH)/../nvidia $(DESTDIR)$(PREFIX)/lib/fcdd/libtorch/
+	sed 's|/usr/local/|$(PREFIX)/|g; s|/etc/fcdd|$(SYSCONFDIR)/fcdd|g' systemd/fcdd-retrain.service > $(DESTDIR)$(UNITDIR)/fcdd-retrain.service
+	install -m 644 systemd/fcdd-retrain.timer $(DESTDIR)$(UNITDIR)/fcdd-retrain.timer

@@ -74,3 +74,72 @@ fn the_example_configuration_is_good() {
         panic!("{mistakes:#?}");
     }
 }
+
+#[test]
+fn research_and_mail_are_checked_and_keep_no_daemon_from_starting() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fcdd.toml");
+    let check = |research_and_mail: &str, more: &[&str]| {
+        let models = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
+        let daemon = format!(
+            "version = 1\n[receive]\nae_title = 'FCDD'\n[spool]\ndirectory = 'spool'\n[analyze]\nmodels = \
+             ['{models}/demo-t1', '{models}/demo-flair']\n"
+        );
+        std::fs::write(&file, daemon + research_and_mail).unwrap();
+        let (status, text, _) = fcdd(&[&["check-config", "--config", file.to_str().unwrap()][..], more].concat());
+        (status, text)
+    };
+
+    let (status, text) = check(
+        "[research]\narchive = 'archive'\nretrain_arguments = ['--fold=1']\nexport_arguments = ['-o', 'x']\n[mail]\n\
+         security = 'ssl'\nport = 0\nuser = 'fcdd'\nfrom = 'nobody'\nto = ['a@example.org', 'b']\ntimeout_s = 0\n\
+         password = 'secret'\n",
+        &["--daemon"],
+    );
+    assert_eq!(status, Some(2), "{text}");
+    for expected in [
+        "research.runs",
+        "research.models",
+        "line 10: research.retrain_arguments",
+        "line 11: research.export_arguments",
+        "mail.host",
+        "line 13: mail.security",
+        "`starttls`, `tls`, `none`",
+        "line 14: mail.port",
+        "line 15: mail.user",
+        "line 16: mail.from",
+        "line 17: mail.to has \"b\"",
+        "line 18: mail.timeout_s",
+        "line 19: mail.password",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is missing in:\n{text}");
+    }
+    let server = "[mail]\nhost = 'smtp.example.org'\nfrom = 'a@example.org'\nto = ['b@example.org']\n";
+    let login = "user = 'fcdd'\npassword_file = 'password'\n";
+    let (status, text) = check(&format!("{server}{login}security = 'none'\n"), &["--daemon"]);
+    assert_eq!(status, Some(2), "{text}");
+    assert!(text.contains("mail.security") && text.contains("in clear"), "{text}");
+
+    // What only the research side needs is named, but does not keep the daemon from starting.
+    let password = folder.path().join("password");
+    std::fs::write(&password, "secret\n").unwrap();
+    std::fs::set_permissions(&password, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
+    let research = "[research]\narchive = 'archive'\nruns = 'runs'\nmodels = 'models'\n\
+                    retrain_arguments = ['--architecture', 'resnet11']\nexport_arguments = ['--dta', 'people']\n";
+    let (status, text) = check(&format!("{research}{server}{login}"), &[]);
+    assert_eq!(status, Some(2), "{text}");
+    for expected in [
+        "research.archive",
+        "participants.tsv",
+        "research.retrain_arguments cannot be used",
+        "resnet11",
+        "research.export_arguments cannot be used",
+        "--dta",
+        "mail.password_file",
+        "mode 640",
+    ] {
+        assert!(text.contains(expected), "{expected:?} is missing in:\n{text}");
+    }
+    let (status, text) = check(&format!("{research}{server}{login}"), &["--daemon"]);
+    assert_eq!(status, Some(0), "{text}");
+}

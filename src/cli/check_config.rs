@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use super::admin::argument_mistakes;
 use crate::assemble::admission::Admission;
+use crate::config::private_file::open_to_others;
 use crate::config::sequences::SequenceRules;
 use crate::config::{Config, ConfigError, Mistake};
 use crate::dicom::templates::Templates;
@@ -15,6 +17,10 @@ pub struct Args {
     /// The configuration file.
     #[arg(long, value_name = "FILE", default_value = super::DEFAULT_CONFIG)]
     config: PathBuf,
+    /// Of the files that it names, look only at those that the daemon uses: an archive that is not mounted or a mail
+    /// password keeps no daemon from starting.
+    #[arg(long)]
+    daemon: bool,
     /// Print the mistakes as a JSON array.
     #[arg(long)]
     json: bool,
@@ -22,7 +28,13 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mistakes = match Config::load(&args.config) {
-        Ok(config) => mistakes_in_named_files(&config),
+        Ok(config) => {
+            let mut mistakes = mistakes_in_named_files(&config);
+            if !args.daemon {
+                mistakes.extend(mistakes_of_research(&config));
+            }
+            mistakes
+        }
         Err(ConfigError::Mistakes { mistakes, .. }) => mistakes,
         Err(error @ ConfigError::Read { .. }) => {
             vec![Mistake { line: None, key: String::new(), what: error.to_string() }]
@@ -39,6 +51,32 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(if mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+/// What is wrong in what only the research side uses.
+fn mistakes_of_research(config: &Config) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let mut note = |key: &str, what: String| mistakes.push(Mistake { line: None, key: key.to_owned(), what });
+    if let Some(archive) = &config.research.archive
+        && !archive.join("participants.tsv").is_file()
+    {
+        note("research.archive", format!("{} has no participants.tsv: it must be a BIDS folder", archive.display()));
+    }
+    for (key, what) in argument_mistakes(config) {
+        note(key, what);
+    }
+    if let Some(file) = config.mail.as_ref().and_then(|mail| mail.password_file.as_deref()) {
+        // Whoever checks the configuration need not be allowed to read the password.
+        match std::fs::metadata(file).map(|metadata| open_to_others(&metadata)) {
+            Ok(None) => {}
+            Ok(Some(mode)) => note(
+                "mail.password_file",
+                format!("{} is open to others (mode {mode:o}): chmod 600 it", file.display()),
+            ),
+            Err(error) => note("mail.password_file", format!("cannot look at {}: {error}", file.display())),
+        }
+    }
+    mistakes
 }
 
 /// What is wrong in the rules, templates and model folders that a good configuration names.
