@@ -294,8 +294,9 @@ pub fn promotable(models: &[ExportedModel], config: &Config, config_path: &Path)
     models.iter().map(promotable).collect()
 }
 
-/// A path as a shell takes it.
+/// A path as a shell takes it, wherever it is typed.
 fn quoted(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@,".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
