@@ -1,13 +1,13 @@
 //! `fcdd admin export`: a finished run becomes a model folder.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::cli::progress::Progress;
+use crate::research::archive::origin::{self, Data};
 use crate::research::cache::Cache;
 use crate::research::export::{Exported, Request, export};
 use crate::research::run_folder::RunFolder;
@@ -50,15 +50,6 @@ pub struct Args {
     json: bool,
 }
 
-/// Whose scans an archive holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Data {
-    /// Scans of people.
-    People,
-    /// Synthetic subjects only.
-    Synthetic,
-}
-
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let run = RunFolder::new(&args.run);
     if !run.plan_path().exists() {
@@ -89,24 +80,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 /// What the dataset says of itself. Whether people were scanned must be known, so that no doubt counts as a no.
 fn stated_data(cache: &Cache) -> anyhow::Result<Data> {
-    let mut stated = Vec::new();
-    for subject in cache.subjects() {
-        let Some(description) = description_above(&subject.source) else {
-            bail!(
-                "no dataset_description.json lies above {}; say what the archive holds with --data people or \
-                 --data synthetic",
-                subject.source.display()
-            );
-        };
-        let by = description.get("GeneratedBy").and_then(Value::as_array).into_iter().flatten();
-        stated.push(by.filter_map(|tool| tool.get("Name")).any(|name| name == "fcdd phantom"));
+    let stated = origin::stated(cache.subjects().iter().map(|subject| subject.source.as_path()));
+    match (stated.data(), stated.unknown) {
+        (Some(data), _) => Ok(data),
+        (None, Some(scan)) => bail!(
+            "no dataset_description.json lies above {}; say what the archive holds with --data people or --data \
+             synthetic",
+            scan.display()
+        ),
+        (None, None) => bail!("the run's cache holds no scan"),
     }
-    Ok(if !stated.is_empty() && stated.iter().all(|synthetic| *synthetic) { Data::Synthetic } else { Data::People })
-}
-
-fn description_above(path: &Path) -> Option<Value> {
-    let text = path.ancestors().skip(1).find_map(|folder| fs::read(folder.join("dataset_description.json")).ok())?;
-    serde_json::from_slice(&text).ok()
 }
 
 fn print(exported: &Exported, as_json: bool) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@
 //! sub-*/anat/*     ──▶ subjects ─────┴──▶ Archive ──▶ check        what is usable, tables, warnings
 //!                      (sidecar, roi)             ──▶ examine      one scan, preprocessed (the cache uses it too)
 //!                                                 ──▶ fingerprint  what a plan remembers of it
+//!                                                 ──▶ origin       whose scans: people's, or computed ones
 //! ```
 //!
 //! [`Archive::read`] looks at names, tables, sidecars and NIfTI headers, not at voxels. Nothing that is wrong with one
@@ -15,6 +16,7 @@ pub mod check;
 pub mod examine;
 mod excluded;
 pub mod fingerprint;
+pub mod origin;
 mod participants;
 pub mod roi;
 pub mod sidecar;
