@@ -15,7 +15,7 @@
 use std::sync::Arc;
 
 use ndarray::parallel::prelude::*;
-use ndarray::{Array3, Axis, Zip};
+use ndarray::{Array3, ArrayView3, Axis, Zip};
 
 use super::preprocess::FieldOfView;
 use crate::study::Heatmap;
@@ -62,8 +62,16 @@ pub fn as_captum(signed: &Array3<f32>, input_shape: [usize; 3]) -> Array3<f32> {
 /// # Errors
 /// When the input grid's affine has no inverse.
 pub fn on_input_grid(placed: &Volume, view: &FieldOfView) -> Result<Array3<f32>, SingularAffine> {
-    let mut map = resample::trilinear_clamped(placed, &view.grid)?;
-    Zip::from(&mut map).and(&view.head).for_each(|value, inside| {
+    within_head(placed, &view.grid, view.head.view())
+}
+
+/// [`on_input_grid`] with a head that is borrowed; it has the grid's shape.
+///
+/// # Errors
+/// When the input grid's affine has no inverse.
+pub fn within_head(placed: &Volume, input: &Grid, head: ArrayView3<'_, bool>) -> Result<Array3<f32>, SingularAffine> {
+    let mut map = resample::trilinear_clamped(placed, input)?;
+    Zip::from(&mut map).and(head).for_each(|value, inside| {
         if !inside {
             *value = 0.0;
         }

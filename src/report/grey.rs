@@ -1,6 +1,6 @@
 //! The grey window of a source volume: which values become black and white.
 
-use ndarray::Array3;
+use ndarray::ArrayView3;
 
 /// How many voxels are looked at; more do not move a percentile visibly.
 const SAMPLES: usize = 200_000;
@@ -16,7 +16,7 @@ pub struct GreyWindow {
 
 impl GreyWindow {
     /// From the 1st to the 99.5th percentile of the finite values: robust against a few bright vessels or spikes.
-    pub fn of(volume: &Array3<f32>) -> GreyWindow {
+    pub fn of(volume: ArrayView3<'_, f32>) -> GreyWindow {
         let step = (volume.len() / SAMPLES).max(1);
         let mut values: Vec<f32> = volume.iter().step_by(step).copied().filter(|v| v.is_finite()).collect();
         if values.is_empty() {
@@ -39,13 +39,15 @@ impl GreyWindow {
 
 #[cfg(test)]
 mod tests {
+    use ndarray::Array3;
+
     use super::*;
 
     #[test]
     fn one_spike_does_not_darken_the_rest() {
         let mut volume = Array3::from_shape_fn((10, 20, 20), |(_, r, c)| (r * 20 + c) as f32);
         volume[[0, 0, 0]] = 1e9;
-        let window = GreyWindow::of(&volume);
+        let window = GreyWindow::of(volume.view());
         assert!(window.high < 400.0, "{window:?}");
         assert_eq!(window.grey(f32::NAN), 0.0);
         assert_eq!(window.grey(1e9), 255.0);
@@ -53,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_constant_volume_has_a_window() {
-        let window = GreyWindow::of(&Array3::from_elem((2, 2, 2), 7.0));
+        let window = GreyWindow::of(Array3::from_elem((2, 2, 2), 7.0).view());
         assert_eq!(window.grey(7.0), 0.0);
     }
 }

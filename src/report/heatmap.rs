@@ -47,7 +47,7 @@ pub fn write_series(
         kind,
         header: series_header(results, outcome, stack, kind, size(rows)?, size(columns)?),
         numbers: instance_numbers(&source.slices),
-        window: GreyWindow::of(&source.volume.data),
+        window: GreyWindow::of(source.volume.data.view()),
         overlay: Overlay::new(results.report),
     };
 

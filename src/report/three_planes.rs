@@ -75,7 +75,7 @@ impl<'a> View<'a> {
         report: &config::Report,
     ) -> Option<View<'a>> {
         let data = &source.volume.data;
-        let window = GreyWindow::of(data);
+        let window = GreyWindow::of(data.view());
         let bounds = bright_bounds(data, &source.volume.affine, &window, point_lps_mm);
         let heat = heatmap.filter(|h| !h.constant && h.display.dim() == data.dim()).map(|h| &*h.display);
         Some(View {

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+pub(super) use agreement::difference;
 pub use agreement::{BF16_TOLERANCE, LOGIT_TOLERANCE};
 pub use records::{METRICS, OUT_OF_FOLD, OutOfFold};
 pub use subjects::{Subject, Subjects};
@@ -40,6 +41,8 @@ use records::{out_of_fold_rows, records};
 
 /// Percentile of the out-of-fold controls' maxima above which a part of the map is a region.
 pub const CONTROL_PERCENTILE: f64 = 95.0;
+/// How the decision threshold is chosen.
+pub const THRESHOLD_RULE: &str = "largest Youden's J on calibrated out-of-fold probabilities";
 
 /// What the caller decides.
 #[derive(Debug, Clone)]
@@ -248,10 +251,7 @@ pub fn export(
             threshold_rule: Some("percentile of out-of-fold controls' maxima inside the head".into()),
             control_percentile: Some(CONTROL_PERCENTILE),
         },
-        decision: Decision {
-            threshold: threshold.clamp(0.0, 1.0),
-            rule: Some("largest Youden's J on calibrated out-of-fold probabilities".into()),
-        },
+        decision: Decision { threshold: threshold.clamp(0.0, 1.0), rule: Some(THRESHOLD_RULE.into()) },
         calibration,
         precision: PrecisionList {
             validated: std::iter::once(Precision::Fp32).chain(bf16_is_good.then_some(Precision::Bf16)).collect(),
@@ -321,7 +321,7 @@ fn read_folds(run: &RunFolder, plan: &Plan, request: &Request) -> Result<Vec<Fol
 }
 
 /// The weights of a fold's best epoch, if the file says that it is of this plan and fold.
-fn read_checkpoint(path: &Path, plan: &Plan, fold: usize) -> Result<Weights, ExportError> {
+pub(super) fn read_checkpoint(path: &Path, plan: &Plan, fold: usize) -> Result<Weights, ExportError> {
     let (tensors, note) = weights_file::read(path)?;
     let note: BestNote = toml::from_str(&note).map_err(|e| {
         let message = format!("it does not say of which plan and fold it is: {}", e.message());
@@ -338,7 +338,7 @@ fn read_checkpoint(path: &Path, plan: &Plan, fold: usize) -> Result<Weights, Exp
 }
 
 /// Platt's line; none, with the reason, where it does not rise: the networks rank no better than chance.
-fn calibrate(labels: &[bool], logits: &[f64]) -> (Calibration, Option<String>) {
+pub(super) fn calibrate(labels: &[bool], logits: &[f64]) -> (Calibration, Option<String>) {
     match Platt::fit(labels, logits) {
         Some(Platt { slope, offset }) if slope > 0.0 && slope.is_finite() && offset.is_finite() => {
             let fitted_on = Some("out-of-fold logits (approximate for an ensemble)".to_owned());

@@ -33,6 +33,18 @@ pub enum MapCategory {
     Wrong,
 }
 
+impl MapCategory {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            MapCategory::Right => "right",
+            MapCategory::Near => "near",
+            MapCategory::Vague => "vague",
+            MapCategory::Wrong => "wrong",
+        }
+    }
+}
+
 /// How many maps are in each category.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CategoryCounts {

@@ -31,6 +31,7 @@ pub mod plan;
 pub mod promote;
 pub mod report;
 pub mod run_folder;
+pub mod run_report;
 pub mod splits;
 pub mod statistics;
 pub mod trainer_process;

@@ -5,6 +5,7 @@
 //! RUN/fold_K/checkpoint_latest   weights, optimiser and schedule (gone when the fold is done)
 //! RUN/fold_K/checkpoint_best     weights of the epoch with the lowest validation loss (safetensors)
 //! RUN/fold_K/history.csv         a row per epoch
+//! RUN/fold_K/machines.txt        what trained it, a line each: processor, threads, device
 //! RUN/fold_K/predictions.csv     logits of the fold's test and validation subjects; written last: the fold is done
 //! RUN/predictions.csv            those of all folds, joined
 //! RUN/report.html  report.md  metrics.json
@@ -193,6 +194,21 @@ impl RunFolder {
         self.path.join("predictions.csv")
     }
 
+    /// `subjects.csv`: what is known of each subject beside its images.
+    pub fn subjects_path(&self) -> PathBuf {
+        self.path.join("subjects.csv")
+    }
+
+    /// `metrics.json`: every figure of the report.
+    pub fn metrics_path(&self) -> PathBuf {
+        self.path.join("metrics.json")
+    }
+
+    /// `report.html`: the report; while training goes on, the learning curves so far.
+    pub fn report_path(&self) -> PathBuf {
+        self.path.join("report.html")
+    }
+
     /// `plan.toml`
     pub fn plan_path(&self) -> PathBuf {
         self.path.join("plan.toml")
@@ -260,6 +276,11 @@ impl FoldFolder {
     /// A row per epoch.
     pub fn history_path(&self) -> PathBuf {
         self.path.join("history.csv")
+    }
+
+    /// What trained it, a line each.
+    pub fn machines_path(&self) -> PathBuf {
+        self.path.join("machines.txt")
     }
 
     /// Logits of the test and validation subjects.

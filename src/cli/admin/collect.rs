@@ -1,20 +1,24 @@
-//! `fcdd admin collect`: which folds of a run are there, and their predictions in one table.
+//! `fcdd admin collect`: which folds of a run are there, and, when all are, their predictions in one table and the report.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
 
+use crate::research::cache::Cache;
 use crate::research::collect::{self, FoldState};
 use crate::research::run_folder::RunFolder;
+use crate::research::run_report::Request;
 
-/// Say which folds of a run are done, and join their predictions into RUN/predictions.csv.
+/// Say which folds of a run are done, join their predictions into RUN/predictions.csv and make the report.
 ///
+/// The report needs the preprocessed scans on this machine, where RUN/cache.json says that they are.
 /// A run of both modalities is looked at in RUN/t1 and RUN/flair.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: fcdd admin collect runs/first
 
-Exit status: 0 all folds are done and joined; 1 some are missing, or a file is damaged; 2 the call is wrong.")]
+Exit status: 0 all folds are done and the report is made; 1 some are missing, a file is damaged, or there is no report;
+2 the call is wrong.")]
 pub struct Args {
     /// The run's folder.
     #[arg(value_name = "RUN")]
@@ -31,12 +35,26 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     for run in modalities(&args.run) {
         let folds = collect::status(&run)?;
         let joined = collect::collect(&run);
+        let report = joined.is_ok().then(|| {
+            let cache = Cache::open_index(&run.cache_index())?;
+            super::report::write(&run, &cache, &Request::default())
+        });
         if args.json {
-            let (rows, problem) = match &joined {
+            let (rows, mut problem) = match &joined {
                 Ok(rows) => (Some(rows.len()), None),
                 Err(e) => (None, Some(e.to_string())),
             };
-            said.push(json!({ "run": run.path(), "folds": folds, "predictions": rows, "problem": problem }));
+            let page = match &report {
+                Some(Ok(_)) => Some(run.report_path()),
+                Some(Err(e)) => {
+                    problem = Some(format!("{e:#}"));
+                    None
+                }
+                None => None,
+            };
+            said.push(
+                json!({ "run": run.path(), "folds": folds, "predictions": rows, "report": page, "problem": problem }),
+            );
         } else {
             for fold in &folds {
                 let (fold, epochs) = (fold.fold, fold.epochs);
@@ -48,6 +66,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             }
             if let Ok(rows) = &joined {
                 println!("{}: {} rows", run.predictions_path().display(), rows.len());
+            }
+            if let Some(Ok(contents)) = &report {
+                super::report::print(contents, &run.report_path());
+            }
+        }
+        if let Some(Err(error)) = report {
+            all_done = false;
+            if !args.json {
+                eprintln!("fcdd: there is no report: {error:#}");
             }
         }
         if let Err(error) = joined {

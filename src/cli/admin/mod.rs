@@ -10,6 +10,7 @@ mod export;
 mod grid;
 mod mail;
 mod promote;
+mod report;
 mod retrain;
 mod retrain_periodically;
 
@@ -36,6 +37,7 @@ enum Command {
     RetrainPeriodically(retrain_periodically::Args),
     Mail(mail::Args),
     Collect(collect::Args),
+    Report(report::Args),
     Promote(promote::Promote),
     Rollback(promote::Rollback),
 }
@@ -59,6 +61,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::RetrainPeriodically(args) => retrain_periodically::run(args),
         Command::Mail(args) => mail::run(args),
         Command::Collect(args) => collect::run(args),
+        Command::Report(args) => report::run(args),
         Command::Promote(args) => promote::promote(args),
         Command::Rollback(args) => promote::rollback(args),
         Command::Archive(Archive::Check(args)) => archive_check::run(args),

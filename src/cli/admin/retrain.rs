@@ -1,6 +1,6 @@
 //! `fcdd admin retrain`: from an archive to trained folds.
 //!
-//! Archive → cache → plan and splits → `fcdd-trainer`, a fold at a time → joined predictions. This program prepares and
+//! Archive → cache → plan and splits → `fcdd-trainer`, a fold at a time → joined predictions → report. This program prepares and
 //! watches; what computes with libtorch is the child process.
 
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use crate::research::archive::{Archive, fingerprint};
 use crate::research::cache::{self, Cache};
 use crate::research::collect;
 use crate::research::plan::{Plan, Pretrained, Profile, Said, Trainable, TrainingPrecision};
+use crate::research::report::LivePage;
 use crate::research::run_folder::RunFolder;
 use crate::research::splits::{Candidate, Splits};
 use crate::research::trainer_process::{self, FoldRequest, TrainerError};
@@ -37,6 +38,7 @@ enum Modality {
 /// Train networks on a local archive, fold by fold (cross-validation).
 ///
 /// Writes RUN/plan.toml with every choice, RUN/splits.json, and for each fold its best weights, history and predictions.
+/// RUN/report.html shows the learning curves while training goes on, and the report when all folds are done.
 /// Killed at any instant, the same call with --resume goes on. Several machines can do different folds of one RUN with
 /// --fold; `fcdd admin collect` joins them.
 #[derive(Debug, clap::Args)]
@@ -201,9 +203,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Err(error) => return Err(error.into()),
     }
-    for Prepared { run, .. } in &prepared {
+    for Prepared { run, cache, .. } in &prepared {
         match collect::collect(run) {
-            Ok(rows) => println!("{}: {} rows", run.predictions_path().display(), rows.len()),
+            Ok(rows) => {
+                println!("{}: {} rows", run.predictions_path().display(), rows.len());
+                super::report::after_training(run, cache)?;
+            }
             Err(error @ collect::CollectError::Incomplete { .. }) if args.fold.is_some() => println!("{error}"),
             Err(error) => return Err(error.into()),
         }
@@ -298,7 +303,14 @@ async fn train(args: &Args, trainer: &Path, prepared: &[Prepared]) -> Result<(),
             let request =
                 FoldRequest { run: run.path(), cache_index: &index, fold, resume: args.resume, device: &args.device };
             let mut bar = EpochBar::new(plan.sequence, fold);
-            trainer_process::train_fold(trainer, request, &stop, |event| bar.hear(&event)).await?;
+            let live = LivePage::new(run, fold);
+            let hear = |event| {
+                bar.hear(&event);
+                if let Err(error) = live.hear(&event) {
+                    eprintln!("fcdd: {error}");
+                }
+            };
+            trainer_process::train_fold(trainer, request, &stop, hear).await?;
         }
     }
     Ok(())

@@ -74,7 +74,7 @@ impl Encoding {
 
 /// Out-of-fold logits of the baseline, in the order of `scored`; none where some fold's others cannot be fitted.
 pub fn baseline_logits(scored: &[Scored]) -> Option<Vec<f64>> {
-    let folds: Vec<usize> = scored.iter().map(|s| s.fold).collect();
+    let folds: Vec<usize> = scored.iter().map(Scored::network).collect();
     cross_fitted(
         &folds,
         |others| {

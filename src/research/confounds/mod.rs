@@ -68,7 +68,7 @@ pub struct ConfoundReport {
 /// Makes the report; `seed` is the bootstrap's.
 pub fn report(scored: &[Scored], seed: u64) -> ConfoundReport {
     let labels: Vec<bool> = scored.iter().map(|s| s.row.fcd).collect();
-    let folds: Vec<usize> = scored.iter().map(|s| s.fold).collect();
+    let folds: Vec<usize> = scored.iter().map(Scored::network).collect();
     let logits: Vec<f64> = scored.iter().map(|s| s.logit).collect();
     let baseline = metadata::baseline_logits(scored);
     let shared_scanners = shared_scanners(scored);
@@ -81,7 +81,7 @@ pub fn report(scored: &[Scored], seed: u64) -> ConfoundReport {
     let of_shared = |values: &[f64]| -> Vec<f64> { shared.iter().filter_map(|&i| values.get(i).copied()).collect() };
     let shared_labels: Vec<bool> = shared.iter().filter_map(|&i| labels.get(i).copied()).collect();
     // A number for each scanner of each fold: what is called "folds" by the AUCs is what pairs must have in common.
-    let cell_of = |i: &usize| scored.get(*i).map(|s| (s.fold, s.row.scanner.as_deref()));
+    let cell_of = |i: &usize| scored.get(*i).map(|s| (s.network(), s.row.scanner.as_deref()));
     let cells: BTreeSet<(usize, Option<&str>)> = shared.iter().filter_map(cell_of).collect();
     let numbers: BTreeMap<(usize, Option<&str>), usize> = cells.into_iter().zip(0..).collect();
     let shared_folds: Vec<usize> =
@@ -175,7 +175,7 @@ fn scanner_predictions(scored: &[Scored], seed: u64) -> Vec<ScannerPrediction> {
             continue;
         }
         let logits: Vec<f64> = class.iter().map(|s| s.logit).collect();
-        let folds: Vec<usize> = class.iter().map(|s| s.fold).collect();
+        let folds: Vec<usize> = class.iter().map(|s| s.network()).collect();
         for scanner in scanners {
             let from_it: Vec<bool> = class.iter().map(|s| s.row.scanner.as_ref() == Some(scanner)).collect();
             let count = from_it.iter().filter(|is| **is).count();
@@ -219,7 +219,7 @@ mod tests {
                 sex: Some(if random.random() { "M" } else { "F" }.to_owned()),
                 age: Some(f64::from(random.random_range(3..13_u8))),
             };
-            subjects.push(Scored { row, fold: (index / 2) % 5, logit: noise + known, heat: None });
+            subjects.push(Scored { row, fold: Some((index / 2) % 5), logit: noise + known, heat: None });
         }
         subjects
     }

@@ -1,13 +1,28 @@
 //! From out-of-fold logits and maps to every figure of a report. **Nothing is scored by what has seen it**: each
-//! subject's logit and map come from the one network whose fold it was the test of.
+//! subject's logit and map come from networks that never trained on it.
 //!
-//! `maps` runs the folds' networks by the serving code (ONNX Runtime, Grad-CAM), `measures` makes the figures.
+//! | file | holds |
+//! |---|---|
+//! | `maps` | networks in ONNX Runtime, their maps, Heat-Score and category of one patient |
+//! | `cohort` | the same of all patients |
+//! | `measures` | every figure of the logits and Heat-Scores |
+//! | `intensity` | the model beside a baseline that sees no shapes |
+//! | `abstention` | how many a conformal prediction would abstain on |
+//! | `withheld` | how many scans serving's gates would withhold a verdict on |
 
+mod abstention;
+mod cohort;
+mod intensity;
 pub mod maps;
 pub mod measures;
+mod withheld;
 
-pub use maps::{FoldNetwork, MapError, Mapped, SubjectHeat, Volumes};
-pub use measures::{FoldMeasures, Measure, Metrics, measure};
+pub use abstention::Abstention;
+pub use cohort::{Heard, chosen, score, subject_row};
+pub use intensity::IntensityComparison;
+pub use maps::{Answer, MapError, MapRule, Networks, SubjectHeat, Volumes};
+pub use measures::{FoldMeasures, Measure, Metrics, Scoring, measure};
+pub use withheld::Withheld;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,15 +45,23 @@ pub struct SubjectRow {
     pub age: Option<f64>,
 }
 
-/// A subject with the score of the network that never saw it.
+/// A subject with the score of networks that never saw it.
 #[derive(Debug, Clone)]
 pub struct Scored {
     /// Who, and what else is known.
     pub row: SubjectRow,
-    /// The fold whose test part it was in.
-    pub fold: usize,
+    /// The fold whose network it was; none: all networks of a model together.
+    pub fold: Option<usize>,
     /// `logits[1] − logits[0]`.
     pub logit: f64,
     /// Heat-Score with its nulls; none for controls and where there is no mask.
     pub heat: Option<SubjectHeat>,
+}
+
+impl Scored {
+    /// A number for the network that said it, so that scores of different ones are not compared: the fold's, and one
+    /// that no fold has for all networks together.
+    pub fn network(&self) -> usize {
+        self.fold.unwrap_or(usize::MAX)
+    }
 }

@@ -20,6 +20,28 @@ pub const LOGIT_TOLERANCE: f64 = 1e-4;
 /// How far a probability may move by bf16, in validation and where the trainer itself computed in bf16.
 pub const BF16_TOLERANCE: f64 = 0.01;
 
+/// How far ONNX Runtime's logit is from the trainer's.
+///
+/// # Errors
+/// [`ExportError::Disagreement`] where that is more than rounding.
+pub(in crate::research) fn difference(
+    row: &Prediction,
+    onnx: f64,
+    trained_in: TrainingPrecision,
+) -> Result<f64, ExportError> {
+    let trainer = row.logit();
+    // A trainer that computed in bf16 cannot agree to 1e-4; its probabilities must.
+    let (difference, allowed) = match trained_in {
+        TrainingPrecision::Fp32 => ((onnx - trainer).abs(), LOGIT_TOLERANCE),
+        TrainingPrecision::Bf16 => ((sigmoid(onnx) - sigmoid(trainer)).abs(), BF16_TOLERANCE),
+    };
+    if difference > allowed {
+        let (fold, subject) = (row.fold, row.subject.clone());
+        return Err(ExportError::Disagreement { fold, subject, trainer, onnx, difference, allowed });
+    }
+    Ok((onnx - trainer).abs())
+}
+
 /// Runs the serving session on what each fold's network never saw.
 pub(super) struct Checked<'a> {
     environment: ort::environment::Environment,
@@ -75,7 +97,8 @@ impl<'a> Checked<'a> {
             }
             let outputs = exact.run(volume.view())?;
             let Some(output) = outputs.first() else { continue };
-            self.compare(row, output.logit)?;
+            let difference = difference(row, output.logit, self.plan.precision.value)?;
+            self.largest_difference = self.largest_difference.max(difference);
             if !row.fcd {
                 let maximum = self.map_maximum(&output.cam, &view).map_err(|e| wrong(e.to_string()))?;
                 self.control_maxima.push(maximum);
@@ -88,21 +111,6 @@ impl<'a> Checked<'a> {
             }
             tick();
         }
-        Ok(())
-    }
-
-    fn compare(&mut self, row: &Prediction, onnx: f64) -> Result<(), ExportError> {
-        let trainer = row.logit();
-        // A trainer that computed in bf16 cannot agree to 1e-4; its probabilities must.
-        let (difference, allowed) = match self.plan.precision.value {
-            TrainingPrecision::Fp32 => ((onnx - trainer).abs(), LOGIT_TOLERANCE),
-            TrainingPrecision::Bf16 => ((sigmoid(onnx) - sigmoid(trainer)).abs(), BF16_TOLERANCE),
-        };
-        if difference > allowed {
-            let (fold, subject) = (row.fold, row.subject.clone());
-            return Err(ExportError::Disagreement { fold, subject, trainer, onnx, difference, allowed });
-        }
-        self.largest_difference = self.largest_difference.max((onnx - trainer).abs());
         Ok(())
     }
 

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{ExportError, Fold};
 use crate::network::manifest::SUBJECTS;
@@ -68,9 +70,19 @@ pub(super) fn records(
     let mut records = vec![(SUBJECTS, subjects.into_bytes()), (OUT_OF_FOLD, rows)];
     let metrics = run.path().join(METRICS);
     match fs::read(&metrics) {
-        Ok(bytes) => records.push((METRICS, bytes)),
+        Ok(bytes) => records.push((METRICS, without_subjects(&bytes, &metrics)?)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         Err(source) => return Err(RunFolderError::File { path: metrics, source }.into()),
     }
     Ok(records)
+}
+
+/// The figures without the table of subjects: a model travels, and names its subjects by hashes only.
+fn without_subjects(bytes: &[u8], path: &Path) -> Result<Vec<u8>, ExportError> {
+    let damaged = |e: serde_json::Error| RunFolderError::Table { path: path.to_owned(), message: e.to_string() };
+    let mut figures: Value = serde_json::from_slice(bytes).map_err(damaged)?;
+    if let Some(metrics) = figures.get_mut("metrics").and_then(Value::as_object_mut) {
+        metrics.remove("per_subject");
+    }
+    Ok(serde_json::to_vec_pretty(&figures).map_err(damaged)?)
 }

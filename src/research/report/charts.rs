@@ -1,4 +1,4 @@
-//! ROC, calibration and learning curves as SVG.
+//! ROC, calibration and learning curves as SVG, to be set into HTML.
 
 use plotters::prelude::*;
 
@@ -63,7 +63,8 @@ fn chart(
         }
         area.present().map_err(|e| failed(&e))?;
     }
-    Ok(svg)
+    // Inside HTML the namespace goes without saying; a page that refers to nothing is easily checked.
+    Ok(svg.replace(" xmlns=\"http://www.w3.org/2000/svg\"", ""))
 }
 
 fn diagonal() -> Line {

@@ -2,11 +2,13 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{
-    Contents, RESEARCH_ONLY, ReportError, SYNTHETIC, charts, confound_verdict, interval, mean_and_sd, measures, number,
+use super::words::{
+    self, RESEARCH_ONLY, SYNTHETIC, categories, confound_verdict, interval, mean_and_sd, measures, number,
 };
+use super::{Contents, ReportError, charts};
 
-const STYLE: &str = "
+/// The pages' style sheet.
+pub(super) const STYLE: &str = "
 body { font: 15px/1.5 system-ui, sans-serif; color: #1c1c1c; max-width: 1060px; margin: 2em auto; padding: 0 1em; }
 h1 { font-size: 1.5em; } h2 { font-size: 1.15em; margin-top: 2em; border-bottom: 1px solid #ddd; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -49,10 +51,15 @@ pub(super) fn page(contents: &Contents) -> Result<String, ReportError> {
                 h2 { "Figures" }
                 p {
                     (metrics.subjects) " subjects: " (metrics.patients) " patients, "
-                    (metrics.subjects - metrics.patients) " controls; " (metrics.folds.len()) " folds. Each subject was \
-                    scored by the one network that never saw it; calibration and threshold were fitted on the other folds."
+                    (metrics.subjects - metrics.patients) " controls. " (contents.scored_by)
                 }
                 (figures(contents))
+                ul {
+                    li { (words::operating_point(contents)) }
+                    li { (words::intensity(&contents.intensity)) }
+                    li { (words::abstention(contents.abstention.as_ref())) }
+                    li { (words::withheld(&contents.withheld)) }
+                }
                 @if metrics.heat.is_some() { h2 { "Heat-Score" } (heat(contents)) }
                 h2 { "Curves" }
                 div.charts {
@@ -78,7 +85,7 @@ pub(super) fn page(contents: &Contents) -> Result<String, ReportError> {
                 h2 { "Subjects" }
                 (subjects(contents))
                 h2 { "How it was made" }
-                p { (contents.hardware) @if let Some(seconds) = contents.training_s { "; training took " (format!("{seconds:.0} s")) } }
+                ul { @for line in words::how_it_was_made(contents) { li { (line) } } }
                 @if let Some(plan) = &contents.plan { pre { (plan.to_toml()) } }
             }
         }
@@ -107,7 +114,10 @@ fn figures(contents: &Contents) -> Markup {
 fn heat(contents: &Contents) -> Markup {
     let Some(heat) = &contents.metrics.heat else { return html! {} };
     html! {
-        p { "(mean in the lesion − mean in the background) / SD of the background, on the map of the network that never saw the patient." }
+        p {
+            "(mean in the lesion − mean in the background) / SD of the background, on the map of networks that never saw \
+             the patient. " (contents.maps)
+        }
         table {
             tr { th {} th { "mean" } th { "median" } th { "undefined as 0" } th { "true positives" } th { "defined" } }
             @for (name, summary) in [("on the lesion", &heat.lesion), ("null: mirrored lesion", &heat.mirrored)] {
@@ -123,6 +133,19 @@ fn heat(contents: &Contents) -> Markup {
         @if !heat.lesion.undefined.is_empty() {
             ul { @for (reason, count) in &heat.lesion.undefined { li { "undefined in " (count) ": " (reason) } } }
         }
+        p {
+            "Figure 2's categories by stated rules. The ruler is a cell of the map: right, the lesion reaches into the cell \
+             around the hottest voxel; near, into a cell beside it; vague, more than a quarter of the brain is hot; wrong, \
+             neither."
+        }
+        table {
+            tr { th {} @for (name, _) in categories(&heat.categories) { th { (name) } } }
+            @for (name, counts) in
+                [("on the lesion", &heat.categories), ("null: mirrored lesion", &heat.mirrored_categories)]
+            {
+                tr { td { (name) } @for (_, count) in categories(counts) { td { (count) } } }
+            }
+        }
     }
 }
 
@@ -136,6 +159,20 @@ fn confounds(contents: &Contents) -> Markup {
                     tr { td { (check.name) } td { (if check.passed { "yes" } else { "no" }) } td { (check.sentence) } }
                 }
             }
+            @if !report.scanner_predictions.is_empty() {
+                p { "How well the score tells a scanner from the others within one class (AUC; 0.5 says nothing of it):" }
+                table {
+                    tr { th { "class" } th { "scanner" } th { "on it" } th { "on others" } th { "AUC" } }
+                    @for prediction in &report.scanner_predictions {
+                        tr {
+                            td { (if prediction.fcd { "patients" } else { "controls" }) } td { (prediction.scanner) }
+                            td { (prediction.subjects[0]) } td { (prediction.subjects[1]) }
+                            td { (words::with_interval(prediction.auc.as_ref())) }
+                        }
+                    }
+                }
+            }
+            p { "AUC of the metadata alone: " (words::with_interval(report.metadata_auc.as_ref())) "." }
         }
     }
 }
@@ -143,12 +180,14 @@ fn confounds(contents: &Contents) -> Markup {
 fn folds(contents: &Contents) -> Markup {
     html! {
         table {
-            tr { th { "fold" } th { "subjects" } th { "accuracy" } th { "AUC" } th { "sensitivity" } th { "specificity" } th { "Brier" } th { "gap" } }
+            tr { th { "fold" } th { "subjects" } th { "accuracy" } th { "AUC" } th { "sensitivity" } th { "specificity" } th { "Brier" } th { "gap" } th { "epochs" } th { "time, s" } }
             @for fold in &contents.metrics.folds {
                 tr {
-                    td { (fold.fold) } td { (fold.subjects) } td { (number(fold.accuracy)) } td { (number(fold.auc)) }
+                    td { (words::fold(fold.fold)) } td { (fold.subjects) } td { (number(fold.accuracy)) } td { (number(fold.auc)) }
                     td { (number(fold.sensitivity)) } td { (number(fold.specificity)) } td { (number(fold.brier)) }
                     td { (number(fold.train_validation_gap)) }
+                    td { (fold.epochs.map_or_else(String::new, |epochs| epochs.to_string())) }
+                    td { (fold.seconds.map_or_else(String::new, |seconds| format!("{seconds:.1}"))) }
                 }
             }
         }
@@ -159,14 +198,15 @@ fn subjects(contents: &Contents) -> Markup {
     html! {
         div.scroll {
             table {
-                tr { th { "subject" } th { "fold" } th { "is" } th { "called" } th { "probability" } th { "logit" } th { "Heat-Score" } }
+                tr { th { "subject" } th { "fold" } th { "is" } th { "called" } th { "probability" } th { "logit" } th { "Heat-Score" } th { "map" } }
                 @for subject in &contents.metrics.per_subject {
                     tr.(if subject.called_fcd == subject.fcd { "right" } else { "wrong" }) {
-                        td { (subject.subject) } td { (subject.fold) }
+                        td { (subject.subject) } td { (words::fold(subject.fold)) }
                         td { (if subject.fcd { "FCD" } else { "control" }) }
                         td { (if subject.called_fcd { "FCD" } else { "no FCD" }) }
                         td { (format!("{:.3}", subject.probability)) } td { (format!("{:.3}", subject.logit)) }
                         td { (subject.heat_score.map_or_else(|| "–".to_owned(), |v| format!("{v:.2}"))) }
+                        td { (subject.category.map_or("–", |category| category.name())) }
                     }
                 }
             }

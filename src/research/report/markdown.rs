@@ -2,7 +2,10 @@
 
 use std::fmt::Write;
 
-use super::{Contents, RESEARCH_ONLY, SYNTHETIC, confound_verdict, interval, mean_and_sd, measures, number};
+use super::Contents;
+use super::words::{
+    self, RESEARCH_ONLY, SYNTHETIC, categories, confound_verdict, interval, mean_and_sd, measures, number,
+};
 
 /// The page.
 pub(super) fn page(contents: &Contents) -> String {
@@ -20,11 +23,8 @@ pub(super) fn page(contents: &Contents) -> String {
     let controls = metrics.subjects - metrics.patients;
     let _ = writeln!(
         text,
-        "\n{} subjects: {} patients, {controls} controls; {} folds. {}\n",
-        metrics.subjects,
-        metrics.patients,
-        metrics.folds.len(),
-        contents.hardware
+        "\n{} subjects: {} patients, {controls} controls. {}\n",
+        metrics.subjects, metrics.patients, contents.scored_by
     );
     text.push_str("| | mean ± SD over folds | pooled | 95 % interval (pooled) |\n|---|---|---|---|\n");
     for (name, measure) in measures(metrics) {
@@ -39,23 +39,51 @@ pub(super) fn page(contents: &Contents) -> String {
     if let Some(gap) = &metrics.train_validation_gap {
         let _ = writeln!(text, "| Training − validation accuracy | {} | | |", mean_and_sd(Some(gap)));
     }
-    if let Some(heat) = &metrics.heat {
-        let _ = writeln!(
-            text,
-            "\n| Heat-Score | mean | median | undefined as 0 | true positives | defined |\n|---|---|---|---|---|---|"
-        );
-        for (name, summary) in [("on the lesion", &heat.lesion), ("null: mirrored lesion", &heat.mirrored)] {
-            let _ = writeln!(
-                text,
-                "| {name} | {} | {} | {} | {} | {} |",
-                number(summary.mean),
-                number(summary.median),
-                number(summary.mean_undefined_as_zero),
-                number(summary.mean_true_positives),
-                summary.defined
-            );
+    heat(&mut text, contents);
+    text.push_str("\n## Beside the model\n\n");
+    for sentence in [
+        words::intensity(&contents.intensity),
+        words::abstention(contents.abstention.as_ref()),
+        words::withheld(&contents.withheld),
+        words::operating_point(contents),
+    ] {
+        let _ = writeln!(text, "- {sentence}");
+    }
+    if let Some(report) = &contents.confounds {
+        text.push_str("\n## Confounds\n\n| check | passed | what was found |\n|---|---|---|\n");
+        for check in &report.checks {
+            let passed = if check.passed { "yes" } else { "no" };
+            let _ = writeln!(text, "| {} | {passed} | {} |", check.name, check.sentence);
         }
-        let _ = writeln!(text, "| null: other patients' lesions | {} | | | | |", number(heat.others));
+    }
+    text.push_str("\n## How it was made\n\n");
+    for line in words::how_it_was_made(contents) {
+        let _ = writeln!(text, "- {line}");
     }
     text
+}
+
+fn heat(text: &mut String, contents: &Contents) {
+    let Some(heat) = &contents.metrics.heat else { return };
+    let _ = writeln!(text, "\n{}\n", contents.maps);
+    text.push_str(
+        "| Heat-Score | mean | median | undefined as 0 | true positives | defined |\n|---|---|---|---|---|---|\n",
+    );
+    for (name, summary) in [("on the lesion", &heat.lesion), ("null: mirrored lesion", &heat.mirrored)] {
+        let _ = writeln!(
+            text,
+            "| {name} | {} | {} | {} | {} | {} |",
+            number(summary.mean),
+            number(summary.median),
+            number(summary.mean_undefined_as_zero),
+            number(summary.mean_true_positives),
+            summary.defined
+        );
+    }
+    let _ = writeln!(text, "| null: other patients' lesions | {} | | | | |\n", number(heat.others));
+    text.push_str("| category | right | near | vague | wrong | undefined |\n|---|---|---|---|---|---|\n");
+    for (name, counts) in [("on the lesion", &heat.categories), ("null: mirrored lesion", &heat.mirrored_categories)] {
+        let cells: Vec<String> = categories(counts).iter().map(|(_, count)| count.to_string()).collect();
+        let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
+    }
 }

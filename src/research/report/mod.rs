@@ -1,49 +1,78 @@
-//! The report of a run: `report.html` (one file that opens from disk), `report.md` and `metrics.json`.
+//! The pages of a report: `report.html` (one file that opens from disk), `report.md` and `metrics.json`.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `charts` | ROC, calibration and learning curves as SVG |
 //! | `montage` | source, heatmap and lesion contour of chosen patients |
+//! | `words` | sentences that both pages say |
 //! | `html`, `markdown` | the pages |
+//! | `live` | the page while training goes on |
+//!
+//! What stands in them is made by `run_report` and `model_report`.
 
 mod charts;
 mod html;
+mod live;
 mod markdown;
 mod montage;
+mod words;
 
 pub(super) use html::head;
+pub(super) use live::name;
+pub use live::{LivePage, processor};
 pub use montage::Tile;
+pub(super) use words::{RESEARCH_ONLY, SYNTHETIC};
 
 use std::path::Path;
 
 use serde::Serialize;
 
 use super::confounds::ConfoundReport;
-use super::evaluate::Metrics;
+use super::evaluate::{Abstention, IntensityComparison, Metrics, Withheld};
 use super::plan::Plan;
 use super::run_folder::{Epoch, RunFolderError, write_durably};
+
+/// Version of `metrics.json`.
+pub const FORMAT: u32 = 1;
 
 /// Everything that a report says.
 #[derive(Debug, Serialize)]
 pub struct Contents {
-    /// Version of this file.
+    /// [`FORMAT`].
     pub format: u32,
     /// Where the figures come from, e.g. `cross-validation of RUN` or `model demo-t1 on DIR`.
     pub title: String,
     /// True when any subject is synthetic: then every page says so on top.
     pub synthetic: bool,
+    /// Which networks scored whom, in a sentence or two.
+    pub scored_by: String,
     /// What the figures do not say, a sentence each.
     pub cautions: Vec<String>,
     /// The verdict on confounds; none means not assessed, which is no pass.
     pub confounds: Option<ConfoundReport>,
     /// Every figure.
     pub metrics: Metrics,
+    /// How the maps were drawn and what the lesions were compared with.
+    pub maps: &'static str,
+    /// The model beside a baseline that sees no shapes.
+    pub intensity: IntensityComparison,
+    /// How many a conformal prediction would abstain on; none where it cannot be cross-fitted.
+    pub abstention: Option<Abstention>,
+    /// How many scans serving would withhold its verdict on.
+    pub withheld: Withheld,
+    /// From which probability on serving says `suspected`; none where there is none.
+    pub operating_point: Option<OperatingPoint>,
+    /// Time of a scan.
+    pub forward_pass: Option<ForwardPass>,
     /// The plan, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
-    /// Hardware, threads, arithmetic.
-    pub hardware: String,
-    /// Wall time of the folds, s; none unless all are known.
+    /// The model, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelSaid>,
+    /// Processor, threads, device and arithmetic, a line for each machine or step.
+    pub hardware: Vec<String>,
+    /// Wall time of the folds' epochs, s; none unless all are known.
     pub training_s: Option<f64>,
     /// Epochs by fold.
     #[serde(skip)]
@@ -51,6 +80,47 @@ pub struct Contents {
     /// Chosen patients.
     #[serde(skip)]
     pub tiles: Vec<Tile>,
+}
+
+/// The threshold that a model has, or would be exported with.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OperatingPoint {
+    /// Called FCD from this calibrated probability on.
+    pub threshold: f64,
+    /// How it was chosen.
+    pub rule: String,
+    /// How logits become probabilities: slope and offset of the logit.
+    pub calibration: [f64; 2],
+    /// What the calibration was fitted on.
+    pub fitted_on: String,
+}
+
+/// How long a scan takes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ForwardPass {
+    /// Median over the scans, ms.
+    pub median_ms: f64,
+    /// How many scans.
+    pub scans: usize,
+    /// What was measured, on what.
+    pub what: String,
+}
+
+/// What a model says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ModelSaid {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// SHA-256 over manifest and files.
+    pub digest: String,
+    /// What it was trained on.
+    pub data_source: String,
+    /// True where no scan of a person was among its subjects.
+    pub synthetic: bool,
+    /// Number of networks.
+    pub networks: usize,
 }
 
 /// A report could not be made.
@@ -84,55 +154,4 @@ pub fn write(folder: &Path, contents: &Contents) -> Result<(), ReportError> {
     write_durably(&folder.join("report.md"), markdown::page(contents).as_bytes())?;
     write_durably(&folder.join("report.html"), html::page(contents)?.as_bytes())?;
     Ok(())
-}
-
-/// The sentence that stands above every figure of a synthetic cohort.
-pub(super) const SYNTHETIC: &str =
-    "Synthetic subjects: these figures come from computed heads, nobody was scanned. They say nothing about patients.";
-
-/// What every page says.
-pub(super) const RESEARCH_ONLY: &str = "Research use only; not a medical device.";
-
-/// The verdict on confounds in one sentence.
-fn confound_verdict(contents: &Contents) -> String {
-    match &contents.confounds {
-        Some(report) if report.passed => {
-            "Passed: the images tell more than scanner, protocol, sex and age do.".to_owned()
-        }
-        Some(report) => {
-            let failed: Vec<&str> = report.checks.iter().filter(|c| !c.passed).map(|c| c.sentence.as_str()).collect();
-            format!("FAILED: {}", failed.join(" "))
-        }
-        None => "NOT ASSESSED: nothing is known of scanner, protocol, sex and age. That is no pass.".to_owned(),
-    }
-}
-
-/// The measures in the order of the pages, with their names.
-fn measures(metrics: &Metrics) -> [(&'static str, &super::evaluate::Measure); 9] {
-    [
-        ("Accuracy", &metrics.accuracy),
-        ("Balanced accuracy", &metrics.balanced_accuracy),
-        ("AUC", &metrics.auc),
-        ("Sensitivity", &metrics.sensitivity),
-        ("Specificity", &metrics.specificity),
-        ("F1", &metrics.f1),
-        ("Brier score", &metrics.brier),
-        ("Calibration error", &metrics.calibration_error),
-        ("Accuracy, uncalibrated at 0.5 (the paper's)", &metrics.accuracy_uncalibrated),
-    ]
-}
-
-fn number(value: Option<f64>) -> String {
-    value.map_or_else(|| "undefined".to_owned(), |v| format!("{v:.3}"))
-}
-
-fn mean_and_sd(value: Option<&super::statistics::MeanSd>) -> String {
-    value.map_or_else(
-        || "undefined".to_owned(),
-        |m| m.sd.map_or_else(|| format!("{:.3}", m.mean), |sd| format!("{:.3} ± {sd:.3}", m.mean)),
-    )
-}
-
-fn interval(value: Option<&super::statistics::Interval>) -> String {
-    value.map_or_else(String::new, |i| format!("{:.3} to {:.3}", i.lower, i.upper))
 }

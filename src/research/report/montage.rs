@@ -25,18 +25,23 @@ pub struct Tile {
 }
 
 impl Tile {
-    /// Draws source (left) and source with heatmap and contour (right).
+    /// Draws source (left) and source with heatmap and contour (right); source and lesion are voxels of `shape` in C
+    /// order. None where they have another length.
     ///
     /// # Errors
     /// When the picture cannot be encoded.
     pub fn new(
         caption: String,
-        source: ArrayView3<'_, f32>,
+        shape: [usize; 3],
+        source: &[f32],
         map: &Array3<f32>,
-        lesion: ArrayView3<'_, u8>,
-    ) -> Result<Tile, ReportError> {
+        lesion: Option<&[u8]>,
+    ) -> Result<Option<Tile>, ReportError> {
+        let source = ArrayView3::from_shape(shape, source).ok();
+        let lesion = lesion.and_then(|lesion| ArrayView3::from_shape(shape, lesion).ok());
+        let Some((source, lesion)) = source.zip(lesion) else { return Ok(None) };
         let slice = largest_slice(lesion);
-        let window = GreyWindow::of(&source.to_owned());
+        let window = GreyWindow::of(source);
         let source = source.index_axis(Axis(2), slice);
         let lesion = lesion.index_axis(Axis(2), slice).mapv(|v| v != 0);
         let heat = map.index_axis(Axis(2), slice);
@@ -61,7 +66,12 @@ impl Tile {
             }
         }
         let picture = Picture { width: 2 * width as u32, height: height as u32, rgb };
-        Ok(Tile { caption, png: picture.png()? })
+        Ok(Some(Tile { caption, png: picture.png()? }))
+    }
+
+    /// The picture as a PNG file.
+    pub fn png(&self) -> &[u8] {
+        &self.png
     }
 
     /// As a `data:` address.

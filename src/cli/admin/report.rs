@@ -1,0 +1,115 @@
+//! `fcdd admin report`: the report of a finished run.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, bail};
+use serde_json::json;
+
+use crate::cli::progress::Progress;
+use crate::research::archive::origin::Data;
+use crate::research::cache::Cache;
+use crate::research::report::Contents;
+use crate::research::run_folder::RunFolder;
+use crate::research::run_report::{self, Request};
+
+/// Make the report of a finished run: report.html, report.md, metrics.json and subjects.csv.
+///
+/// `retrain` and `collect` make it when all folds are done. Every fold's network is run once more on its test subjects,
+/// for the maps. A run of both modalities gets a report in RUN/t1 and in RUN/flair.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example: fcdd admin report runs/first
+
+Exit status: 0 the report is written, whatever it says; 1 it could not be made; 2 the call is wrong.")]
+pub struct Args {
+    /// The run's folder.
+    #[arg(value_name = "RUN")]
+    run: PathBuf,
+    /// What the archive holds [default: as its dataset_description.json says].
+    #[arg(long, value_enum)]
+    data: Option<Data>,
+    /// The ONNX Runtime library, where it is not found by itself.
+    #[arg(long, value_name = "FILE")]
+    onnxruntime: Option<PathBuf>,
+    /// Print the main figures as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes it and says what it says.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let request = Request { data: args.data, onnxruntime: args.onnxruntime.as_deref() };
+    let mut said = Vec::new();
+    for run in super::collect::modalities(&args.run) {
+        if !run.plan_path().exists() {
+            bail!("{} is not there; name the folder of a run", run.plan_path().display());
+        }
+        let cache = Cache::open_index(&run.cache_index())?;
+        let contents = write(&run, &cache, &request)?;
+        if args.json {
+            let metrics = &contents.metrics;
+            said.push(json!({
+                "report": run.report_path(),
+                "confounds_passed": contents.confounds.as_ref().map(|report| report.passed),
+                "synthetic": contents.synthetic,
+                "subjects": metrics.subjects,
+                "patients": metrics.patients,
+                "accuracy": metrics.accuracy,
+                "auc": metrics.auc,
+                "heat": metrics.heat,
+            }));
+        } else {
+            print(&contents, &run.report_path());
+        }
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&said)?);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes the report of one run, with progress.
+pub(super) fn write(run: &RunFolder, cache: &Cache, request: &Request<'_>) -> anyhow::Result<Contents> {
+    let progress = Mutex::new(Progress::new("making the report", 2 * cache.len() as u64));
+    let advance = || progress.lock().unwrap_or_else(PoisonError::into_inner).advance(1);
+    Ok(run_report::write(run, cache, request, &advance)?)
+}
+
+/// The report at the end of training, and its main figures.
+pub(super) fn after_training(run: &RunFolder, cache: &Cache) -> anyhow::Result<()> {
+    let made = write(run, cache, &Request::default()).with_context(|| {
+        let path = run.path().display();
+        format!("all folds are done, but there is no report; `fcdd admin report {path}` makes it")
+    })?;
+    print(&made, &run.report_path());
+    Ok(())
+}
+
+/// The main figures and where the rest is.
+pub(super) fn print(contents: &Contents, page: &Path) {
+    println!("{}: {} subjects, {} patients", contents.title, contents.metrics.subjects, contents.metrics.patients);
+    if contents.synthetic {
+        println!("synthetic subjects: no statement about patients");
+    }
+    let figures = [("accuracy", &contents.metrics.accuracy), ("AUC", &contents.metrics.auc)];
+    for (name, measure) in figures {
+        let over = match measure.over_folds {
+            Some(over) => {
+                over.sd.map_or_else(|| format!("{:.3}", over.mean), |sd| format!("{:.3} ± {sd:.3}", over.mean))
+            }
+            None => "undefined".to_owned(),
+        };
+        println!("{name} {over} over {} folds", contents.metrics.folds.len());
+    }
+    if let Some(heat) = &contents.metrics.heat {
+        let number = |value: Option<f64>| value.map_or_else(|| "undefined".to_owned(), |v| format!("{v:.2}"));
+        println!("Heat-Score {}, mirrored {}", number(heat.lesion.mean), number(heat.mirrored.mean));
+    }
+    match &contents.confounds {
+        Some(report) if report.passed => println!("confound report: passed"),
+        Some(_) => println!("confound report: FAILED, such a model is not promoted"),
+        None => println!("confound report: not assessed, such a model is not promoted"),
+    }
+    println!("{}", page.display());
+}

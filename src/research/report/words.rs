@@ -1,0 +1,175 @@
+//! What both pages say: fixed sentences, and figures in words.
+
+use super::Contents;
+use crate::research::evaluate::{Abstention, IntensityComparison, Measure, Metrics, Withheld};
+use crate::research::map_category::CategoryCounts;
+use crate::research::statistics::{Interval, MeanSd};
+
+/// The sentence that stands above every figure of a synthetic cohort.
+pub(in crate::research) const SYNTHETIC: &str =
+    "Synthetic subjects: these figures come from computed heads, nobody was scanned. They say nothing about patients.";
+
+/// What every page says.
+pub(in crate::research) const RESEARCH_ONLY: &str = "Research use only; not a medical device.";
+
+/// The verdict on confounds in one sentence.
+pub(super) fn confound_verdict(contents: &Contents) -> String {
+    match &contents.confounds {
+        Some(report) if report.passed => {
+            "Passed: the images tell more than scanner, protocol, sex and age do.".to_owned()
+        }
+        Some(report) => {
+            let failed: Vec<&str> = report.checks.iter().filter(|c| !c.passed).map(|c| c.sentence.as_str()).collect();
+            format!("FAILED: {}", failed.join(" "))
+        }
+        None => "NOT ASSESSED: nothing is known of scanner, protocol, sex and age. That is no pass.".to_owned(),
+    }
+}
+
+/// The measures in the order of the pages, with their names.
+pub(super) fn measures(metrics: &Metrics) -> [(&'static str, &Measure); 9] {
+    [
+        ("Accuracy", &metrics.accuracy),
+        ("Balanced accuracy", &metrics.balanced_accuracy),
+        ("AUC", &metrics.auc),
+        ("Sensitivity", &metrics.sensitivity),
+        ("Specificity", &metrics.specificity),
+        ("F1", &metrics.f1),
+        ("Brier score", &metrics.brier),
+        ("Calibration error", &metrics.calibration_error),
+        ("Accuracy, uncalibrated at 0.5 (the paper's)", &metrics.accuracy_uncalibrated),
+    ]
+}
+
+pub(super) fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "undefined".to_owned(), |v| format!("{v:.3}"))
+}
+
+pub(super) fn mean_and_sd(value: Option<&MeanSd>) -> String {
+    value.map_or_else(
+        || "undefined".to_owned(),
+        |m| m.sd.map_or_else(|| format!("{:.3}", m.mean), |sd| format!("{:.3} ± {sd:.3}", m.mean)),
+    )
+}
+
+pub(super) fn interval(value: Option<&Interval>) -> String {
+    value.map_or_else(String::new, |i| format!("{:.3} to {:.3}", i.lower, i.upper))
+}
+
+/// An estimate with its interval.
+pub(super) fn with_interval(value: Option<&Interval>) -> String {
+    value.map_or_else(
+        || "undefined".to_owned(),
+        |i| format!("{:.3} (95 % interval {:.3} to {:.3})", i.estimate, i.lower, i.upper),
+    )
+}
+
+/// The model beside the baseline that sees no shapes.
+pub(super) fn intensity(comparison: &IntensityComparison) -> String {
+    let IntensityComparison { baseline_auc, model_auc, difference, left_out } = comparison;
+    let mut text = format!(
+        "A baseline that sees only the smoothed maximum, mean, standard deviation and percentiles of intensity, fitted \
+         on the other folds, has an AUC of {}; the model {}. Model minus baseline: {}.",
+        with_interval(baseline_auc.as_ref()),
+        with_interval(model_auc.as_ref()),
+        with_interval(difference.as_ref()),
+    );
+    if *left_out > 0 {
+        text += &format!(" {left_out} subjects gave no features and are left out of this comparison.");
+    }
+    text
+}
+
+/// What a conformal prediction would abstain on.
+pub(super) fn abstention(abstention: Option<&Abstention>) -> String {
+    let Some(a) = abstention else {
+        return "Conformal abstention is undefined: it needs two folds with both classes in each other part."
+            .to_owned();
+    };
+    let mut text = format!(
+        "Class-conditional conformal prediction (at most {:.0} % of each class without its own class in the set, \
+         cross-fitted) would abstain on {} of {} patients and {} of {} controls. The set holds the true class in \
+         {:.1} % of the patients and {:.1} % of the controls.",
+        100.0 * a.alpha,
+        a.patients[1],
+        a.patients[0],
+        a.controls[1],
+        a.controls[0],
+        100.0 * a.coverage_fcd,
+        100.0 * a.coverage_hc
+    );
+    if a.without_quantile > 0 {
+        text += &format!(
+            " For {} subjects the other folds have too few of a class to rule it out: it is always in their set.",
+            a.without_quantile
+        );
+    }
+    text
+}
+
+/// What serving would withhold.
+pub(super) fn withheld(withheld: &Withheld) -> String {
+    let Withheld { scans, withheld, reasons } = withheld;
+    let mut text = format!(
+        "Serving's input gates would withhold the verdict on {withheld} of {scans} scans; they are scored here."
+    );
+    for (code, reason) in reasons {
+        text += &format!(" {code}: {} (e.g. \"{}\").", reason.scans, reason.example);
+    }
+    text
+}
+
+/// The threshold that serving has, or would have.
+pub(super) fn operating_point(contents: &Contents) -> String {
+    let Some(point) = &contents.operating_point else {
+        return "There is no threshold: that needs patients and controls.".to_owned();
+    };
+    let [slope, offset] = point.calibration;
+    format!(
+        "FCD is suspected from a calibrated probability of {:.3} on ({}). Calibrated logit = {slope:.3} · logit {offset:+.3}: \
+         {}.",
+        point.threshold, point.rule, point.fitted_on
+    )
+}
+
+/// The categories in the order of the pages.
+pub(super) fn categories(counts: &CategoryCounts) -> [(&'static str, usize); 5] {
+    [
+        ("right", counts.right),
+        ("near", counts.near),
+        ("vague", counts.vague),
+        ("wrong", counts.wrong),
+        ("undefined", counts.undefined),
+    ]
+}
+
+/// A fold's number, or what stands for all networks of a model.
+pub(super) fn fold(fold: Option<usize>) -> String {
+    fold.map_or_else(|| "all".to_owned(), |fold| fold.to_string())
+}
+
+/// Machines, arithmetic and times, a line each.
+pub(super) fn how_it_was_made(contents: &Contents) -> Vec<String> {
+    let mut lines = contents.hardware.clone();
+    if let Some(seconds) = contents.training_s {
+        lines.push(format!("training: {} for the epochs of all folds", duration(seconds)));
+    }
+    if let Some(pass) = &contents.forward_pass {
+        lines.push(format!("a scan: {:.1} ms, median of {} ({})", pass.median_ms, pass.scans, pass.what));
+    }
+    if let Some(model) = &contents.model {
+        let networks = model.networks;
+        lines.push(format!("model: {} {}, {networks} networks, digest {}", model.name, model.version, model.digest));
+        lines.push(format!("trained on: {}", model.data_source));
+    }
+    lines
+}
+
+/// Seconds as a person reads them.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 120.0 => format!("{s:.1} s"),
+        s if s < 7200.0 => format!("{:.0} min", s / 60.0),
+        s => format!("{:.1} h", s / 3600.0),
+    }
+}
