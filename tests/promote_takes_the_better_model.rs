@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use fcdd::network::ModelFolder;
 use fcdd::research::promote::{DECISIONS, Decision, Models, Outcome, PromoteError, Signature};
+use fcdd::research::run_folder::RunFolder;
 use fcdd::study::Sequence;
 use research_run::exported;
 use support::{Configuration, Daemon};
@@ -54,12 +55,17 @@ fn the_better_one_is_served_and_every_decision_is_recorded() {
     assert_eq!(current().unwrap(), Path::new("good"));
 
     // A failed confound report refuses; a missing one too.
-    let metrics = folder.path().join("metrics.json");
+    let run = RunFolder::new(runs.join("worse"));
     for (text, word) in [("{\"confounds\": {\"passed\": false}}", "failed"), ("{}", "no confound report")] {
-        std::fs::write(&metrics, text).unwrap();
-        let refused = models.promote("worse", None, Some(&metrics), None, &signature()).unwrap();
+        std::fs::write(run.metrics_path(), text).unwrap();
+        let refused = models.promote("worse", None, Some(&run), None, &signature()).unwrap();
         assert!(refused.reasons.iter().any(|r| r.contains(word)), "{refused:?}");
     }
+    // The figures of another run say nothing about it.
+    let other = RunFolder::new(runs.join("synthetic"));
+    let error = models.promote("worse", None, Some(&other), Some("for a test"), &signature()).unwrap_err();
+    assert!(matches!(&error, PromoteError::OtherRun { name, .. } if name == "worse"), "{error}");
+    assert!(error.to_string().contains("did not make worse"), "{error}");
     // An override is recorded with its reason, and can be taken back once.
     let forced = promote(&models, "worse", Some("for a test"));
     assert_eq!(forced.override_reason.as_deref(), Some("for a test"));

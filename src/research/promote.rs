@@ -24,6 +24,7 @@ pub use decisions::{DECISIONS, Decision, Models, Named, Outcome, Signature};
 pub use judgement::{FEWEST_IN_COMMON, FEWEST_OF_A_CLASS};
 
 use super::export::METRICS;
+use super::run_folder::{RunFolder, RunFolderError};
 use crate::network::manifest::is_plain_name;
 use crate::network::{ModelFolder, ModelFolderError};
 use crate::study::Sequence;
@@ -55,6 +56,29 @@ pub enum PromoteError {
         /// What is wrong.
         message: String,
     },
+    /// A run's file cannot be used.
+    #[error(transparent)]
+    Run(#[from] RunFolderError),
+    /// The run has no figures.
+    #[error("{run} has no report yet; make it with fcdd admin report {run}")]
+    NoReport {
+        /// The run's folder.
+        run: PathBuf,
+    },
+    /// The figures of one run would speak for the model of another.
+    #[error(
+        "{run} did not make {name}: its plan is {plan}, the model says {expected}; name the run that it was exported from"
+    )]
+    OtherRun {
+        /// The run's folder.
+        run: PathBuf,
+        /// The model.
+        name: String,
+        /// Digest of the run's plan.
+        plan: String,
+        /// Digest of the plan by the model's manifest.
+        expected: String,
+    },
     /// It is the champion already.
     #[error("{0} is what is served already")]
     AlreadyCurrent(String),
@@ -75,8 +99,8 @@ pub enum PromoteError {
 
 impl Models {
     /// Judges the model in the folder `name` against what is served and, if it is better or `override_reason` says
-    /// why, makes it the one that is served. `served` is the champion while there is no link yet; `metrics` is the
-    /// run's `metrics.json`, where the model was exported before its report was made.
+    /// why, makes it the one that is served. `served` is the champion while there is no link yet; `run` is the run that
+    /// made the model, where it was exported before the run's report was made.
     ///
     /// # Errors
     /// When nothing could be decided; the link is as it was.
@@ -84,7 +108,7 @@ impl Models {
         &self,
         name: &str,
         served: Option<&Path>,
-        metrics: Option<&Path>,
+        run: Option<&RunFolder>,
         override_reason: Option<&str>,
         signature: &Signature,
     ) -> Result<Decision, PromoteError> {
@@ -105,8 +129,8 @@ impl Models {
         {
             return Err(PromoteError::AlreadyCurrent(name.to_owned()));
         }
-        let metrics = match metrics {
-            Some(path) => Some(fs::read(path).map_err(file(path))?),
+        let metrics = match run {
+            Some(run) => Some(metrics_of(run, name, &challenger)?),
             None => challenger.record(METRICS)?,
         };
         let (reasons, figures) = judge(champion.as_ref().map(|(_, folder)| folder), &challenger, metrics.as_deref())?;
@@ -190,4 +214,19 @@ impl Models {
 fn named(folder: PathBuf, model: &ModelFolder) -> Named {
     let manifest = model.manifest();
     Named { folder, name: manifest.name.clone(), version: manifest.version.clone(), digest: model.digest().to_owned() }
+}
+
+/// The figures of a run, if it is the one that made the model.
+fn metrics_of(run: &RunFolder, name: &str, challenger: &ModelFolder) -> Result<Vec<u8>, PromoteError> {
+    let plan = run.plan()?.digest();
+    let expected = challenger.manifest().training.as_ref().map_or("none", |training| training.plan.as_str());
+    if plan != expected {
+        let (run, expected) = (run.path().to_owned(), expected.to_owned());
+        return Err(PromoteError::OtherRun { run, name: name.to_owned(), plan, expected });
+    }
+    let path = run.metrics_path();
+    match fs::read(&path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(PromoteError::NoReport { run: run.path().to_owned() }),
+        read => read.map_err(file(&path)),
+    }
 }

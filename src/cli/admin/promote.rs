@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use crate::cli::models::Place;
 use crate::network::ModelFolder;
-use crate::research::export::METRICS;
 use crate::research::promote::{Decision, Models, Outcome, Signature};
+use crate::research::run_folder::RunFolder;
 use crate::study::Sequence;
 
 /// Let the daemon serve a model, if it is better than the one that it serves.
@@ -26,7 +26,7 @@ pub struct Promote {
     /// Promote whatever speaks against it; the reason is recorded.
     #[arg(long = "override", value_name = "WHY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     override_reason: Option<String>,
-    /// The run's folder, where its report was made after the export.
+    /// The folder of the run that made the model, where its report was made after the export.
     #[arg(long, value_name = "RUN")]
     run: Option<PathBuf>,
     #[command(flatten)]
@@ -63,9 +63,9 @@ pub fn promote(args: Promote) -> anyhow::Result<ExitCode> {
     let models = args.place.models()?;
     let sequence = ModelFolder::load(&models.directory().join(&args.name))?.manifest().sequence;
     let served = args.place.served(sequence);
-    let metrics = args.run.map(|run| run.join(METRICS));
+    let run = args.run.map(RunFolder::new);
     let override_reason = args.override_reason.as_deref();
-    let decision = models.promote(&args.name, served.as_deref(), metrics.as_deref(), override_reason, &signature())?;
+    let decision = models.promote(&args.name, served.as_deref(), run.as_ref(), override_reason, &signature())?;
     print(&decision, args.json)?;
     let pointer = models.pointer(sequence);
     if decision.outcome == Outcome::Promoted && !serves_pointer(&models, served, sequence) {
