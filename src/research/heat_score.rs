@@ -62,20 +62,28 @@ pub fn heat_score(
         return Err(Undefined::ConstantMap);
     }
     let normalised = |v: f32| (f64::from(v) - f64::from(low)) / (f64::from(high) - f64::from(low));
-    let (mut inside, mut outside) = (Vec::new(), Vec::new());
+    let is_background =
+        |in_roi: bool, in_brain: bool| !in_roi && (in_brain || background == Background::WholeVolumeMinusRoi);
+    // Twice through the map instead of a copy of it: this is done for every patient on every other patient's ROI.
+    let (mut in_roi, mut voxels_in_roi, mut around, mut voxels_around) = (0.0, 0usize, 0.0, 0usize);
     Zip::from(map).and(roi).and(brain).for_each(|&v, &r, &b| {
         if r {
-            inside.push(normalised(v));
-        } else if b || background == Background::WholeVolumeMinusRoi {
-            outside.push(normalised(v));
+            (in_roi, voxels_in_roi) = (in_roi + normalised(v), voxels_in_roi + 1);
+        } else if is_background(r, b) {
+            (around, voxels_around) = (around + normalised(v), voxels_around + 1);
         }
     });
-    if outside.is_empty() {
+    if voxels_around == 0 {
         return Err(Undefined::NoBackground);
     }
-    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    let (in_roi, around) = (mean(&inside), mean(&outside));
-    let deviation = (outside.iter().map(|v| (v - around).powi(2)).sum::<f64>() / outside.len() as f64).sqrt();
+    let (in_roi, around) = (in_roi / voxels_in_roi as f64, around / voxels_around as f64);
+    let mut squares = 0.0;
+    Zip::from(map).and(roi).and(brain).for_each(|&v, &r, &b| {
+        if is_background(r, b) {
+            squares += (normalised(v) - around).powi(2);
+        }
+    });
+    let deviation = (squares / voxels_around as f64).sqrt();
     if deviation < 1e-12 {
         return Err(Undefined::ZeroDeviation);
     }
