@@ -7,7 +7,8 @@
 //! above the 95th percentile of the controls' maxima.
 //!
 //! Beside the networks lie three records: a hash per subject that took part ([`SUBJECTS`]), the out-of-fold logits
-//! ([`OUT_OF_FOLD`]), by which models are compared later, and the run's figures ([`METRICS`]) where there are any.
+//! ([`OUT_OF_FOLD`]), by which models are compared later, and the run's figures ([`METRICS`]) where there are any, without
+//! their table of subjects.
 
 mod agreement;
 mod records;
