@@ -303,7 +303,7 @@ async fn train(args: &Args, trainer: &Path, prepared: &[Prepared]) -> Result<(),
             let request =
                 FoldRequest { run: run.path(), cache_index: &index, fold, resume: args.resume, device: &args.device };
             let mut bar = EpochBar::new(plan.sequence, fold);
-            let live = LivePage::new(run, fold);
+            let live = LivePage::new(run, cache, fold);
             let hear = |event| {
                 bar.hear(&event);
                 if let Err(error) = live.hear(&event) {

@@ -33,11 +33,26 @@ fn chart(
         area.fill(&WHITE).map_err(|e| failed(&e))?;
         let mut chart = ChartBuilder::on(&area)
             .margin(8)
+            .margin_right(16)
             .x_label_area_size(36)
             .y_label_area_size(48)
             .build_cartesian_2d(x_range.0..x_range.1, y_range.0..y_range.1)
             .map_err(|e| failed(&e))?;
-        chart.configure_mesh().x_desc(x_name).y_desc(y_name).light_line_style(WHITE).draw().map_err(|e| failed(&e))?;
+        // Epochs are counted, shares are not.
+        let label = |x: &f64| match x {
+            x if x_range.1 <= 1.0 => format!("{x:.1}"),
+            x if x.fract() == 0.0 => format!("{x:.0}"),
+            _ => String::new(),
+        };
+        chart
+            .configure_mesh()
+            .x_desc(x_name)
+            .y_desc(y_name)
+            .x_label_formatter(&label)
+            .max_light_lines(0)
+            .bold_line_style(GREY.mix(0.3))
+            .draw()
+            .map_err(|e| failed(&e))?;
         for line in lines {
             let colour = line.colour;
             let drawn = LineSeries::new(line.points.iter().copied(), colour.stroke_width(2));
@@ -74,14 +89,14 @@ fn diagonal() -> Line {
 /// The pooled ROC curve.
 pub(super) fn roc(points: &[RocPoint]) -> Result<String, ReportError> {
     let curve = points.iter().map(|p| (p.false_positive_rate, p.true_positive_rate)).collect();
-    let curve = Line { name: "all folds, pooled".to_owned(), colour: BLUE, points: curve, dots: false };
+    let curve = Line { name: "all subjects".to_owned(), colour: BLUE, points: curve, dots: false };
     chart("the ROC curve", ["1 − specificity", "sensitivity"], [(0.0, 1.0); 2], &[diagonal(), curve])
 }
 
 /// The pooled calibration curve: share of patients against mean probability of each bin that holds subjects.
 pub(super) fn reliability(bins: &[ReliabilityBin]) -> Result<String, ReportError> {
     let points = bins.iter().filter_map(|bin| Some((bin.mean_probability?, bin.share_fcd?))).collect();
-    let curve = Line { name: "out of fold".to_owned(), colour: BLUE, points, dots: true };
+    let curve = Line { name: "all subjects".to_owned(), colour: BLUE, points, dots: true };
     let names = ["calibrated probability", "share of patients"];
     chart("the calibration curve", names, [(0.0, 1.0); 2], &[diagonal(), curve])
 }
@@ -93,16 +108,18 @@ pub(super) fn learning(histories: &[(usize, Vec<Epoch>)]) -> Result<String, Repo
     let highest = losses.filter(|loss| loss.is_finite()).fold(0.1, f64::max).min(3.0);
     let mut lines = Vec::new();
     for (index, (_, history)) in histories.iter().enumerate() {
+        // A line through one point cannot be seen.
+        let is_one = history.len() == 1;
         let name = |text: &str| if index == 0 { text.to_owned() } else { String::new() };
         let points = |loss: fn(&Epoch) -> f64| {
             history.iter().map(|e| (e.epoch as f64, loss(e).min(highest))).filter(|(_, y)| y.is_finite()).collect()
         };
-        lines.push(Line { name: name("training"), colour: BLUE, points: points(|e| e.train_loss), dots: false });
+        lines.push(Line { name: name("training"), colour: BLUE, points: points(|e| e.train_loss), dots: is_one });
         lines.push(Line {
             name: name("validation"),
             colour: ORANGE,
             points: points(|e| e.validation_loss),
-            dots: false,
+            dots: is_one,
         });
     }
     chart("the learning curves", ["epoch", "cross-entropy"], [(1.0, epochs), (0.0, highest)], &lines)

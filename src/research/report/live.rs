@@ -9,8 +9,10 @@ use std::path::Path;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::html::STYLE;
-use super::words::RESEARCH_ONLY;
+use super::words::{RESEARCH_ONLY, SYNTHETIC};
 use super::{ReportError, charts};
+use crate::research::archive::origin;
+use crate::research::cache::Cache;
 use crate::research::collect::{self, FoldState, FoldStatus};
 use crate::research::run_folder::{Epoch, RunFolder, RunFolderError, TrainerEvent, write_durably};
 
@@ -22,12 +24,14 @@ const RELOAD_S: u32 = 15;
 pub struct LivePage<'a> {
     run: &'a RunFolder,
     fold: usize,
+    synthetic: bool,
 }
 
 impl<'a> LivePage<'a> {
-    /// For the time that `fold` is trained here.
-    pub fn new(run: &'a RunFolder, fold: usize) -> Self {
-        LivePage { run, fold }
+    /// For the time that `fold` is trained here, on these scans.
+    pub fn new(run: &'a RunFolder, cache: &Cache, fold: usize) -> Self {
+        let stated = origin::stated(cache.subjects().iter().map(|subject| subject.source.as_path()));
+        LivePage { run, fold, synthetic: stated.synthetic > 0 }
     }
 
     /// Follows the trainer.
@@ -56,7 +60,7 @@ impl<'a> LivePage<'a> {
             .collect::<Result<_, RunFolderError>>()?;
         let now = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
         let title = format!("training {}", name(self.run.path()));
-        write_durably(&self.run.report_path(), page(&title, &now, &folds, &histories)?.as_bytes())?;
+        write_durably(&self.run.report_path(), page(&title, self.synthetic, &now, &folds, &histories)?.as_bytes())?;
         Ok(())
     }
 }
@@ -94,6 +98,7 @@ fn add_machine(path: &Path, line: &str) -> Result<(), RunFolderError> {
 
 fn page(
     title: &str,
+    synthetic: bool,
     now: &str,
     folds: &[FoldStatus],
     histories: &[(usize, Vec<Epoch>)],
@@ -113,6 +118,7 @@ fn page(
             body {
                 h1 { (title) }
                 div.band { (RESEARCH_ONLY) }
+                @if synthetic { div.band.synthetic { strong { (SYNTHETIC) } } }
                 div.band {
                     strong { "Training goes on. " }
                     "Written at " (now) "; this page loads itself again. If the time stands still, training was stopped: \
@@ -164,7 +170,7 @@ mod tests {
             seconds: 1.0,
             waited_s: 0.0,
         };
-        let live = LivePage::new(&run, 1);
+        let live = LivePage { run: &run, fold: 1, synthetic: true };
         let started = TrainerEvent::FoldStarted {
             fold: 1,
             epochs_done: 0,
@@ -179,6 +185,7 @@ mod tests {
             live.hear(&TrainerEvent::Epoch(epoch(epochs))).unwrap();
             let page = fs::read_to_string(run.report_path()).unwrap();
             assert!(page.contains("Training goes on") && page.contains("http-equiv=\"refresh\""), "{page}");
+            assert!(page.contains("Synthetic subjects"), "{page}");
             assert!(page.contains("<svg") && page.contains("0.6250") && !page.contains("AUC"), "{page}");
             assert!(!page.contains("http://") && !page.contains("https://"), "{page}");
         }
