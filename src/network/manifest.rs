@@ -442,11 +442,11 @@ fn is_semantic_version(version: &str) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A manifest that passes every check; its files have digests of nothing.
-    pub(in crate::network) fn example() -> Manifest {
+    pub(crate) fn example() -> Manifest {
         let spec = NetworkSpec::paper(Architecture::Resnet10, 16);
         Manifest {
             format: FORMAT,

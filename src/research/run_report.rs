@@ -14,20 +14,18 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::archive::Finding;
-use super::archive::origin::{self, Data};
+use super::archive::origin::Data;
 use super::cache::Cache;
 use super::collect::{self, CollectError};
 use super::confounds;
 use super::evaluate::{
-    Abstention, Heard, IntensityComparison, MapError, MapRule, Metrics, Networks, Scored, Scoring, SubjectRow,
-    Withheld, chosen, maps, measure, score, subject_row,
+    Abstention, Heard, IntensityComparison, MapError, MapRule, Networks, Scored, Scoring, SubjectRow, measure, score,
+    subject_row,
 };
 use super::export::{self, ExportError};
 use super::plan::{Plan, Profile, TrainingPrecision};
-use super::report::{self, Contents, ForwardPass, OperatingPoint, ReportError, Tile};
+use super::report::{self, Contents, OperatingPoint, ReportError, of_cohort};
 use super::run_folder::{Epoch, Part, Prediction, RunFolder, RunFolderError, write_table};
-use super::statistics::bootstrap::percentile;
 use super::statistics::youden;
 
 /// Why a run has no report.
@@ -105,7 +103,7 @@ fn contents(
 
     let (heard, took) = hear(run, cache, &plan, &tests, request.onnxruntime, progress)?;
     let scored = score(&heard, cache, &rule, progress)?;
-    let tiles = tiles(&heard, &scored, cache, &rule)?;
+    let tiles = of_cohort::tiles::<RunReportError>(&heard, &scored, cache, &rule)?;
     drop(heard);
 
     let histories: Vec<(usize, Vec<Epoch>)> =
@@ -114,26 +112,11 @@ fn contents(
     let labels: Vec<bool> = scored.iter().map(|s| s.row.fcd).collect();
     let logits: Vec<f64> = scored.iter().map(|s| s.logit).collect();
     let numbers: Vec<usize> = scored.iter().map(Scored::network).collect();
-    let withheld = Withheld::of(scored.iter().filter_map(|s| cache.index_of(&s.row.subject)).map(|index| {
-        let gates: &[_] = &cache.subject(index).gates;
-        gates
-    }));
-    let stated = origin::stated(cache.subjects().iter().map(|subject| subject.source.as_path()));
-    let data = request.data.or_else(|| stated.data());
-
     let mut cautions = Vec::new();
-    if data.is_none() {
-        cautions.push(
-            "No dataset_description.json says whose scans these are; if they are synthetic, nothing here is about people."
-                .to_owned(),
-        );
-    }
-    if data == Some(Data::People) && stated.synthetic > 0 {
-        cautions.push(format!("{} of the scans are synthetic.", stated.synthetic));
-    }
+    let synthetic = of_cohort::any_synthetic(request.data, cache, &mut cautions);
     let (operating_point, not_calibrated) = operating_point(&labels, &logits);
     cautions.extend(not_calibrated.map(|why| format!("The model would be exported {why}.")));
-    cautions.extend(common_cautions(&metrics, &scored, cache, plan.spec().total_stride()));
+    cautions.extend(of_cohort::cautions(&metrics, &scored, cache, plan.spec().total_stride()));
     if plan.precision.value == TrainingPrecision::Bf16 {
         cautions.push("The scores were computed in bf16 by the trainer, the maps in fp32.".to_owned());
     }
@@ -142,7 +125,7 @@ fn contents(
     Ok(Contents {
         format: report::FORMAT,
         title: format!("Cross-validation of {} ({})", report::name(run.path()), plan.sequence.label()),
-        synthetic: data == Some(Data::Synthetic) || stated.synthetic > 0,
+        synthetic,
         scored_by: format!(
             "{folds} folds. Each subject was scored by the one network that never saw it; calibration and threshold were \
              fitted on the other folds."
@@ -152,9 +135,9 @@ fn contents(
         maps: rule.sentence(),
         intensity: IntensityComparison::of(&scored, cache, &numbers, plan.seed),
         abstention: Abstention::of(&labels, &logits, &numbers),
-        withheld,
+        withheld: of_cohort::withheld(&scored, cache),
         operating_point,
-        forward_pass: forward_pass(took, 1),
+        forward_pass: of_cohort::forward_pass(took, 1),
         model: None,
         hardware: hardware(run, &plan),
         training_s,
@@ -198,27 +181,6 @@ fn hear(
     Ok((heard, took))
 }
 
-/// Pictures of the patients with the best, the median and the worst Heat-Score.
-pub(super) fn tiles(
-    heard: &[Heard],
-    scored: &[Scored],
-    cache: &Cache,
-    rule: &MapRule,
-) -> Result<Vec<Tile>, RunReportError> {
-    let mut tiles = Vec::new();
-    for (place, which, value) in chosen(scored) {
-        let Some((h, s)) = heard.get(place).zip(scored.get(place)) else { continue };
-        let subject = h.row.subject.as_str();
-        let Some(index) = cache.index_of(subject) else { continue };
-        let map = maps::map(&h.cams, cache, subject, rule)?;
-        let category = s.heat.as_ref().and_then(|heat| heat.category.ok());
-        let category = category.map_or_else(String::new, |category| format!(", {}", category.name()));
-        let caption = format!("{which}: {subject}, Heat-Score {value:.2}{category}");
-        tiles.extend(Tile::new(caption, cache.shape(), cache.volume(index), &map, cache.roi(index))?);
-    }
-    Ok(tiles)
-}
-
 /// The threshold with which these scores would be exported, and why they cannot be calibrated, where that is so.
 fn operating_point(labels: &[bool], logits: &[f64]) -> (Option<OperatingPoint>, Option<String>) {
     let (calibration, not_calibrated) = export::calibrate(labels, logits);
@@ -231,68 +193,6 @@ fn operating_point(labels: &[bool], logits: &[f64]) -> (Option<OperatingPoint>, 
         fitted_on: calibration.fitted_on.unwrap_or_default(),
     };
     (Some(point), not_calibrated)
-}
-
-/// What every cohort's figures do not say.
-pub(super) fn common_cautions(metrics: &Metrics, scored: &[Scored], cache: &Cache, stride: [usize; 3]) -> Vec<String> {
-    let mut cautions = Vec::new();
-    let with_heat = scored.iter().filter(|s| s.heat.is_some()).count();
-    if with_heat < metrics.patients {
-        cautions.push(format!(
-            "{} of {} patients have no lesion mask that can be used: Heat-Score and categories are those of {with_heat}.",
-            metrics.patients - with_heat,
-            metrics.patients
-        ));
-    }
-    if metrics.patients == 0 || metrics.patients == metrics.subjects {
-        let class = if metrics.patients == 0 { "controls" } else { "patients" };
-        cautions.push(format!("There are only {class}: whatever compares the two groups is undefined."));
-    }
-    let smallest = metrics.folds.iter().filter(|fold| fold.fold.is_some()).map(|fold| fold.subjects).min();
-    if let Some(smallest) = smallest.filter(|smallest| *smallest < FEW_IN_A_FOLD) {
-        cautions.push(format!("A fold tests as few as {smallest} subjects: figures of single folds jump."));
-    }
-    let [d, h, w] = stride.map(|stride| stride as f64 * cache.spec().spacing_mm);
-    cautions.push(format!(
-        "One cell of the map is {d:.0} x {h:.0} x {w:.0} mm wide: a heatmap points at a neighbourhood, not at a voxel."
-    ));
-    if !cache.excluded().is_empty() {
-        cautions.push(format!(
-            "{} scans of the archive could not be used: {}.",
-            cache.excluded().len(),
-            by_reason(cache.excluded())
-        ));
-    }
-    cautions
-}
-
-/// Below so many subjects a fold's figures are not worth much by themselves.
-const FEW_IN_A_FOLD: usize = 10;
-
-fn by_reason(findings: &[Finding]) -> String {
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for finding in findings {
-        *counts.entry(finding.reason.code.as_str()).or_default() += 1;
-    }
-    counts.iter().map(|(code, count)| format!("{code} {count}")).collect::<Vec<_>>().join(", ")
-}
-
-/// The median, and what was measured.
-pub(super) fn forward_pass(took: Vec<Duration>, networks: usize) -> Option<ForwardPass> {
-    let mut milliseconds: Vec<f64> = took.iter().map(|took| took.as_secs_f64() * 1000.0).collect();
-    let median_ms = percentile(&mut milliseconds, 50.0)?;
-    let each =
-        if networks == 1 { "one network".to_owned() } else { format!("{networks} networks, one after the other") };
-    let what =
-        format!("forward pass of {each} in ONNX Runtime, without preprocessing and map, fp32, {}", this_machine());
-    Some(ForwardPass { median_ms, scans: milliseconds.len(), what })
-}
-
-/// Where this program computes.
-pub(super) fn this_machine() -> String {
-    let threads = maps::threads();
-    report::processor()
-        .map_or_else(|| format!("cpu, {threads} threads"), |name| format!("cpu, {threads} threads; {name}"))
 }
 
 /// What trained the folds, and in which arithmetic.
@@ -313,6 +213,51 @@ fn hardware(run: &RunFolder, plan: &Plan) -> Vec<String> {
         .iter()
         .map(|(machine, folds)| format!("training in {precision} of fold {} on {machine}", folds.join(", ")))
         .collect();
-    lines.push(format!("maps and times on {}", this_machine()));
+    lines.push(format!("maps and times on {}", of_cohort::this_machine()));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::research::plan::Said;
+    use crate::research::run_folder::write_durably;
+    use crate::research::statistics::sigmoid;
+    use crate::study::Sequence;
+
+    #[test]
+    fn the_operating_point_is_that_of_an_export() {
+        let labels = [false, false, true, true];
+        let (point, not_calibrated) = operating_point(&labels, &[-2.0, -1.0, 1.0, 2.0]);
+        let point = point.unwrap();
+        let [slope, offset] = point.calibration;
+        // Youden: all patients, no control, from the lower patient on.
+        assert!((point.threshold - sigmoid(slope + offset)).abs() < 1e-12 && slope > 0.0, "{point:?}");
+        assert!(point.rule.contains("Youden") && not_calibrated.is_none());
+        let (point, not_calibrated) = operating_point(&labels, &[2.0, 1.0, -1.0, -2.0]);
+        assert_eq!(point.unwrap().calibration, [1.0, 0.0]);
+        assert!(not_calibrated.unwrap().contains("do not rise"));
+        assert!(operating_point(&[true; 4], &[2.0, 1.0, -1.0, -2.0]).0.is_none());
+    }
+
+    #[test]
+    fn folds_are_listed_by_what_trained_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = RunFolder::new(folder.path().join("run"));
+        let said = Said { folds: Some(3), ..Said::default() };
+        let plan = Plan::new(Profile::Paper, Sequence::T1, "0".repeat(64), None, 1, &said);
+        run.begin(&plan).unwrap();
+        write_durably(&run.fold(0).machines_path(), b"cuda:0; big\n").unwrap();
+        write_durably(&run.fold(2).machines_path(), b"cuda:0; big\ncpu, 2 threads\n").unwrap();
+        let lines = hardware(&run, &plan);
+        assert_eq!(
+            lines[..3],
+            [
+                "training in fp32 of fold 1 on a machine that was not recorded",
+                "training in fp32 of fold 2 on cpu, 2 threads",
+                "training in fp32 of fold 0, 2 on cuda:0; big"
+            ]
+        );
+        assert!(lines[3].starts_with("maps and times on cpu"), "{lines:?}");
+    }
 }

@@ -6,6 +6,7 @@ mod archive_secret;
 mod child;
 mod collect;
 mod epoch_bar;
+mod evaluate;
 mod export;
 mod grid;
 mod mail;
@@ -38,6 +39,7 @@ enum Command {
     Mail(mail::Args),
     Collect(collect::Args),
     Report(report::Args),
+    Evaluate(evaluate::Args),
     Promote(promote::Promote),
     Rollback(promote::Rollback),
 }
@@ -62,6 +64,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::Mail(args) => mail::run(args),
         Command::Collect(args) => collect::run(args),
         Command::Report(args) => report::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
         Command::Promote(args) => promote::promote(args),
         Command::Rollback(args) => promote::rollback(args),
         Command::Archive(Archive::Check(args)) => archive_check::run(args),

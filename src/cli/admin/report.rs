@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, bail};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::progress::Progress;
 use crate::research::archive::origin::Data;
@@ -13,6 +13,7 @@ use crate::research::cache::Cache;
 use crate::research::report::Contents;
 use crate::research::run_folder::RunFolder;
 use crate::research::run_report::{self, Request};
+use crate::research::statistics::MeanSd;
 
 /// Make the report of a finished run: report.html, report.md, metrics.json and subjects.csv.
 ///
@@ -48,17 +49,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let cache = Cache::open_index(&run.cache_index())?;
         let contents = write(&run, &cache, &request)?;
         if args.json {
-            let metrics = &contents.metrics;
-            said.push(json!({
-                "report": run.report_path(),
-                "confounds_passed": contents.confounds.as_ref().map(|report| report.passed),
-                "synthetic": contents.synthetic,
-                "subjects": metrics.subjects,
-                "patients": metrics.patients,
-                "accuracy": metrics.accuracy,
-                "auc": metrics.auc,
-                "heat": metrics.heat,
-            }));
+            said.push(main_figures(&contents, &run.report_path()));
         } else {
             print(&contents, &run.report_path());
         }
@@ -86,6 +77,23 @@ pub(super) fn after_training(run: &RunFolder, cache: &Cache) -> anyhow::Result<(
     Ok(())
 }
 
+/// The main figures, and where the rest is, as JSON.
+pub(super) fn main_figures(contents: &Contents, page: &Path) -> Value {
+    let metrics = &contents.metrics;
+    json!({
+        "report": page,
+        "confounds_passed": contents.confounds.as_ref().map(|report| report.passed),
+        "synthetic": contents.synthetic,
+        "scored_by": contents.scored_by,
+        "subjects": metrics.subjects,
+        "patients": metrics.patients,
+        "accuracy": metrics.accuracy,
+        "auc": metrics.auc,
+        "heat": metrics.heat,
+        "withheld": contents.withheld,
+    })
+}
+
 /// The main figures and where the rest is.
 pub(super) fn print(contents: &Contents, page: &Path) {
     println!("{}: {} subjects, {} patients", contents.title, contents.metrics.subjects, contents.metrics.patients);
@@ -94,13 +102,11 @@ pub(super) fn print(contents: &Contents, page: &Path) {
     }
     let figures = [("accuracy", &contents.metrics.accuracy), ("AUC", &contents.metrics.auc)];
     for (name, measure) in figures {
-        let over = match measure.over_folds {
-            Some(over) => {
-                over.sd.map_or_else(|| format!("{:.3}", over.mean), |sd| format!("{:.3} ± {sd:.3}", over.mean))
-            }
-            None => "undefined".to_owned(),
-        };
-        println!("{name} {over} over {} folds", contents.metrics.folds.len());
+        match measure.over_folds {
+            Some(MeanSd { mean, sd: Some(sd), n }) => println!("{name} {mean:.3} ± {sd:.3}, mean of {n} folds"),
+            Some(MeanSd { mean, .. }) => println!("{name} {mean:.3}"),
+            None => println!("{name} undefined"),
+        }
     }
     if let Some(heat) = &contents.metrics.heat {
         let number = |value: Option<f64>| value.map_or_else(|| "undefined".to_owned(), |v| format!("{v:.2}"));

@@ -56,16 +56,20 @@ pub(super) fn page(contents: &Contents) -> Result<String, ReportError> {
                 (figures(contents))
                 ul {
                     li { (words::operating_point(contents)) }
-                    li { (words::intensity(&contents.intensity)) }
-                    li { (words::abstention(contents.abstention.as_ref())) }
+                    li { (words::intensity(contents)) }
+                    li { (words::abstention(contents)) }
                     li { (words::withheld(&contents.withheld)) }
                 }
                 @if metrics.heat.is_some() { h2 { "Heat-Score" } (heat(contents)) }
                 h2 { "Curves" }
                 div.charts {
-                    figure { (PreEscaped(charts::roc(&metrics.roc)?)) figcaption { "ROC (scores of different networks, pooled)" } }
-                    figure { (PreEscaped(charts::reliability(&metrics.reliability)?)) figcaption { "Calibration" } }
-                    @if !contents.histories.is_empty() {
+                    @if metrics.roc.is_empty() {
+                        p { "ROC and calibration curves are undefined: they need patients and controls." }
+                    } @else {
+                        figure { (PreEscaped(charts::roc(&metrics.roc)?)) figcaption { (words::roc(metrics)) } }
+                        figure { (PreEscaped(charts::reliability(&metrics.reliability)?)) figcaption { "Calibration" } }
+                    }
+                    @if contents.histories.iter().any(|(_, epochs)| !epochs.is_empty()) {
                         figure { (PreEscaped(charts::learning(&contents.histories)?)) figcaption { "Learning curves of all folds" } }
                     }
                 }
@@ -80,7 +84,7 @@ pub(super) fn page(contents: &Contents) -> Result<String, ReportError> {
                 }
                 h2 { "Confounds" }
                 (confounds(contents))
-                h2 { "Folds" }
+                h2 { (if contents.model.is_some() { "Networks" } else { "Folds" }) }
                 (folds(contents))
                 h2 { "Subjects" }
                 (subjects(contents))
@@ -96,16 +100,15 @@ pub(super) fn page(contents: &Contents) -> Result<String, ReportError> {
 fn figures(contents: &Contents) -> Markup {
     html! {
         table {
-            tr { th {} th { "mean ± SD over folds" } th { "pooled" } th { "95 % interval (pooled)" } }
+            tr { th {} th { (words::over(contents)) } th { "pooled" } th { "95 % interval (pooled)" } }
             @for (name, measure) in measures(&contents.metrics) {
                 tr {
                     td { (name) } td { (mean_and_sd(measure.over_folds.as_ref())) }
                     td { (number(measure.pooled)) } td { (interval(measure.interval.as_ref())) }
                 }
             }
-            tr {
-                td { "Training − validation accuracy" }
-                td { (mean_and_sd(contents.metrics.train_validation_gap.as_ref())) } td {} td {}
+            @if let Some(gap) = &contents.metrics.train_validation_gap {
+                tr { td { "Training − validation accuracy" } td { (mean_and_sd(Some(gap))) } td {} td {} }
             }
         }
     }
@@ -180,7 +183,7 @@ fn confounds(contents: &Contents) -> Markup {
 fn folds(contents: &Contents) -> Markup {
     html! {
         table {
-            tr { th { "fold" } th { "subjects" } th { "accuracy" } th { "AUC" } th { "sensitivity" } th { "specificity" } th { "Brier" } th { "gap" } th { "epochs" } th { "time, s" } }
+            tr { th { (if contents.model.is_some() { "network of fold" } else { "fold" }) } th { "subjects" } th { "accuracy" } th { "AUC" } th { "sensitivity" } th { "specificity" } th { "Brier" } th { "gap" } th { "epochs" } th { "time, s" } }
             @for fold in &contents.metrics.folds {
                 tr {
                     td { (words::fold(fold.fold)) } td { (fold.subjects) } td { (number(fold.accuracy)) } td { (number(fold.auc)) }

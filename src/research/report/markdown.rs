@@ -26,7 +26,7 @@ pub(super) fn page(contents: &Contents) -> String {
         "\n{} subjects: {} patients, {controls} controls. {}\n",
         metrics.subjects, metrics.patients, contents.scored_by
     );
-    text.push_str("| | mean ± SD over folds | pooled | 95 % interval (pooled) |\n|---|---|---|---|\n");
+    let _ = writeln!(text, "| | {} | pooled | 95 % interval (pooled) |\n|---|---|---|---|", words::over(contents));
     for (name, measure) in measures(metrics) {
         let _ = writeln!(
             text,
@@ -42,8 +42,8 @@ pub(super) fn page(contents: &Contents) -> String {
     heat(&mut text, contents);
     text.push_str("\n## Beside the model\n\n");
     for sentence in [
-        words::intensity(&contents.intensity),
-        words::abstention(contents.abstention.as_ref()),
+        words::intensity(contents),
+        words::abstention(contents),
         words::withheld(&contents.withheld),
         words::operating_point(contents),
     ] {

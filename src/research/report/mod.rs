@@ -7,6 +7,7 @@
 //! | `words` | sentences that both pages say |
 //! | `html`, `markdown` | the pages |
 //! | `live` | the page while training goes on |
+//! | `of_cohort` | pictures, cautions and times of any cohort |
 //!
 //! What stands in them is made by `run_report` and `model_report`.
 
@@ -15,6 +16,7 @@ mod html;
 mod live;
 mod markdown;
 mod montage;
+pub(super) mod of_cohort;
 mod words;
 
 pub(super) use html::head;

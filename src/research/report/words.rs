@@ -1,7 +1,7 @@
 //! What both pages say: fixed sentences, and figures in words.
 
 use super::Contents;
-use crate::research::evaluate::{Abstention, IntensityComparison, Measure, Metrics, Withheld};
+use crate::research::evaluate::{IntensityComparison, Measure, Metrics, Withheld};
 use crate::research::map_category::CategoryCounts;
 use crate::research::statistics::{Interval, MeanSd};
 
@@ -65,11 +65,12 @@ pub(super) fn with_interval(value: Option<&Interval>) -> String {
 }
 
 /// The model beside the baseline that sees no shapes.
-pub(super) fn intensity(comparison: &IntensityComparison) -> String {
-    let IntensityComparison { baseline_auc, model_auc, difference, left_out } = comparison;
+pub(super) fn intensity(contents: &Contents) -> String {
+    let IntensityComparison { baseline_auc, model_auc, difference, left_out } = &contents.intensity;
+    let parts = parts(contents);
     let mut text = format!(
         "A baseline that sees only the smoothed maximum, mean, standard deviation and percentiles of intensity, fitted \
-         on the other folds, has an AUC of {}; the model {}. Model minus baseline: {}.",
+         on the other {parts}, has an AUC within {parts} of {}; the model {}. Model minus baseline: {}.",
         with_interval(baseline_auc.as_ref()),
         with_interval(model_auc.as_ref()),
         with_interval(difference.as_ref()),
@@ -81,10 +82,10 @@ pub(super) fn intensity(comparison: &IntensityComparison) -> String {
 }
 
 /// What a conformal prediction would abstain on.
-pub(super) fn abstention(abstention: Option<&Abstention>) -> String {
-    let Some(a) = abstention else {
-        return "Conformal abstention is undefined: it needs two folds with both classes in each other part."
-            .to_owned();
+pub(super) fn abstention(contents: &Contents) -> String {
+    let parts = parts(contents);
+    let Some(a) = &contents.abstention else {
+        return format!("Conformal abstention is undefined: it needs {parts} whose others have patients and controls.");
     };
     let mut text = format!(
         "Class-conditional conformal prediction (at most {:.0} % of each class without its own class in the set, \
@@ -100,7 +101,7 @@ pub(super) fn abstention(abstention: Option<&Abstention>) -> String {
     );
     if a.without_quantile > 0 {
         text += &format!(
-            " For {} subjects the other folds have too few of a class to rule it out: it is always in their set.",
+            " For {} subjects the other {parts} have too few of a class to rule it out: it is always in their set.",
             a.without_quantile
         );
     }
@@ -141,6 +142,25 @@ pub(super) fn categories(counts: &CategoryCounts) -> [(&'static str, usize); 5] 
         ("wrong", counts.wrong),
         ("undefined", counts.undefined),
     ]
+}
+
+/// What fits are made without: the folds of a run, or the parts into which an archive's subjects were dealt.
+fn parts(contents: &Contents) -> &'static str {
+    if contents.model.is_some() { "parts" } else { "folds" }
+}
+
+/// Over what the primary figures are means.
+pub(super) fn over(contents: &Contents) -> &'static str {
+    match (&contents.model, contents.metrics.folds.len()) {
+        (None, _) => "mean ± SD over folds",
+        (Some(_), 1) => "of the networks together",
+        (Some(_), _) => "mean ± SD over networks",
+    }
+}
+
+/// What the ROC curve is of.
+pub(super) fn roc(metrics: &Metrics) -> &'static str {
+    if metrics.folds.len() == 1 { "ROC" } else { "ROC (scores of different networks, pooled)" }
 }
 
 /// A fold's number, or what stands for all networks of a model.
