@@ -77,6 +77,7 @@ fn main() {
             epoch: 0,
             augmentation: Some(Augmentation::default_profile()),
             background: BACKGROUND,
+            lesions: false,
         };
         let began = Instant::now();
         let mut batches = Batches::start(source.clone(), samples, options, &BufferPool::default()).expect("starts");

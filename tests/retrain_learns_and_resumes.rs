@@ -6,8 +6,9 @@ mod retrain;
 use std::fs;
 use std::io::{BufRead, BufReader};
 
+use fcdd::research::plan::{Choice, Plan};
 use fcdd::research::run_folder::{Part, TrainerEvent};
-use retrain::{failed, plan, results, run, succeeded};
+use retrain::{Run, failed, plan, results, run, succeeded};
 
 #[test]
 fn the_loss_falls_and_everybody_is_predicted_once_in_two_folds() {
@@ -45,7 +46,20 @@ fn the_loss_falls_and_everybody_is_predicted_once_in_two_folds() {
 
 #[test]
 fn a_fold_killed_at_any_instant_ends_with_the_same_bytes() {
-    let whole = run(plan(4), 12);
+    kill_and_resume(&run(plan(4), 12));
+}
+
+/// What guides learns too, and must be resumed as well.
+#[test]
+fn so_does_a_guided_one_which_learns_something_else() {
+    let guided = run(Plan { lesion_guidance: Some(Choice::ours(1.0)), ..plan(4) }, 12);
+    kill_and_resume(&guided);
+    let plain = run(plan(4), 12);
+    succeeded(&plain.train(0, false));
+    assert_ne!(results(&plain.fold(0)), results(&guided.fold(0)));
+}
+
+fn kill_and_resume(whole: &Run) {
     succeeded(&whole.train(0, false));
     let broken = whole.copy("broken");
     // Each time a few events further than it was, until it is done.
@@ -64,14 +78,14 @@ fn a_fold_killed_at_any_instant_ends_with_the_same_bytes() {
     assert!(kills >= 5, "only {kills} kills");
     succeeded(&broken.train(0, true));
     assert_eq!(results(&broken.fold(0)), results(&whole.fold(0)));
-    let figures = |run: &retrain::Run| {
+    let figures = |run: &Run| {
         let history = run.fold(0).history().unwrap();
         history
             .into_iter()
             .map(|row| (row.epoch, row.train_loss, row.validation_loss, row.learning_rate))
             .collect::<Vec<_>>()
     };
-    assert_eq!(figures(&broken), figures(&whole));
+    assert_eq!(figures(&broken), figures(whole));
 }
 
 /// The instants that a signal hardly meets: between the files of one epoch.

@@ -14,6 +14,9 @@ pub const CLASSES: usize = 2;
 /// Index of the FCD logit.
 pub const FCD: usize = 1;
 
+/// Number of stages.
+pub const STAGES: usize = 4;
+
 /// Epsilon that every BatchNorm adds to its variance.
 pub const BATCH_NORM_EPSILON: f64 = 1e-5;
 
@@ -172,6 +175,12 @@ pub struct Block {
 }
 
 impl Block {
+    /// The stage that it belongs to, from 1: `layer3.0` is of the third.
+    pub fn stage(&self) -> usize {
+        let number = self.name.strip_prefix("layer").and_then(|rest| rest.split('.').next());
+        number.and_then(|number| number.parse().ok()).unwrap_or(STAGES)
+    }
+
     /// Channels read.
     pub fn in_channels(&self) -> usize {
         self.convs.first().map_or(0, |conv| conv.in_channels)
@@ -302,7 +311,7 @@ impl NetworkSpec {
 
     /// Channels of the last feature map, which the classifier reads.
     pub fn feature_channels(&self) -> usize {
-        (self.width << 3) * self.architecture.expansion()
+        self.stage_channels(STAGES)
     }
 
     /// Every parameter and buffer, in the order of PyTorch's `state_dict` (without `num_batches_tracked`).
@@ -330,9 +339,21 @@ impl NetworkSpec {
 
     /// Input samples per cell of the last map, along `[D, H, W]`.
     pub fn total_stride(&self) -> [usize; 3] {
+        self.stage_stride(STAGES)
+    }
+
+    /// Input voxels per cell along `[D, H, W]` at the end of a stage, counted from 1.
+    pub fn stage_stride(&self, stage: usize) -> [usize; 3] {
         let stem = self.stem().stride;
-        let after_stem: usize = self.blocks().iter().map(|block| block_stride(block)[0]).product();
+        let blocks = self.blocks();
+        let so_far = blocks.iter().filter(|block| block.stage() <= stage);
+        let after_stem: usize = so_far.map(|block| block_stride(block)[0]).product();
         stem.map(|stride| stride * POOL_STRIDE * after_stem)
+    }
+
+    /// Channels at the end of a stage, counted from 1.
+    pub fn stage_channels(&self, stage: usize) -> usize {
+        (self.width << stage.saturating_sub(1)) * self.architecture.expansion()
     }
 
     /// Shape of the last feature map, and of `cam`, for an input `[D, H, W]` with no axis of 0.
@@ -394,6 +415,7 @@ mod tests {
             let spec = NetworkSpec::paper(architecture, 64);
             assert_eq!(spec.map_shape(FULL_INPUT), [10, 6, 5]);
             assert_eq!(spec.total_stride(), [16, 32, 32]);
+            assert_eq!([1, 2, 3].map(|stage| spec.stage_stride(stage)), [[2, 4, 4], [4, 8, 8], [8, 16, 16]]);
             assert_eq!(spec.map_shape([80, 96, 80]), [5, 3, 3]);
         }
         let faithful = NetworkSpec { architecture: Architecture::Resnet18, width: 64, geometry: Geometry::Faithful };

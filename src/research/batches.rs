@@ -20,6 +20,10 @@ pub trait VolumeSource: Send + Sync {
     fn shape(&self) -> [usize; 3];
     /// The values of one volume, C order, `D·H·W` of them.
     fn volume(&self, index: usize) -> &[f32];
+    /// 1 inside the lesion, as many values in the same order; none where there is no mask.
+    fn lesion(&self, _index: usize) -> Option<&[u8]> {
+        None
+    }
 }
 
 /// One sample of a set.
@@ -54,6 +58,8 @@ pub struct BatchOptions {
     pub augmentation: Option<Augmentation>,
     /// Value outside the head, as in the input specification.
     pub background: f32,
+    /// Whether the lesions come along, turned as their volumes are.
+    pub lesions: bool,
 }
 
 /// Why there are no batches.
@@ -121,12 +127,17 @@ pub struct Batch {
     pub indices: Vec<usize>,
     /// `[B, 1, D, H, W]`.
     pub shape: [usize; 5],
+    /// How much of each voxel belongs to the lesion, 0 to 1, of the images' shape; zeros for whoever has no mask. None
+    /// where nobody asked.
+    pub lesions: Option<Vec<f32>>,
     pool: BufferPool,
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
-        locked(&self.pool.0).push(std::mem::take(&mut self.images));
+        let mut free = locked(&self.pool.0);
+        free.push(std::mem::take(&mut self.images));
+        free.extend(self.lesions.take());
     }
 }
 

@@ -161,6 +161,9 @@ pub struct Plan {
     pub trainable: Choice<Trainable>,
     /// Whether type-A shortcuts cut the gradient, as the original code does.
     pub detach_shortcut: Choice<bool>,
+    /// Weight of what lesion masks add to the loss; none: they add nothing, as in the paper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lesion_guidance: Option<Choice<f64>>,
     /// Number of folds.
     pub folds: Choice<usize>,
     /// Share of the training part that validates.
@@ -200,6 +203,8 @@ pub struct Said {
     pub spacing_mm: Option<f64>,
     /// `--trainable`
     pub trainable: Option<Trainable>,
+    /// `--lesion-guidance`
+    pub lesion_guidance: Option<f64>,
     /// `--folds`
     pub folds: Option<usize>,
     /// `--epochs`
@@ -267,6 +272,7 @@ impl Plan {
             weights,
             trainable,
             detach_shortcut: Choice::ours(false),
+            lesion_guidance: said.lesion_guidance.map(|value| Choice { value, from: Origin::User }),
             folds: Choice::paper(5).or_user(said.folds),
             validation_share: Choice::paper(0.2),
             seed,
@@ -329,6 +335,11 @@ impl Plan {
         }
         if !(self.learning_rate.value.is_finite() && self.learning_rate.value > 0.0) {
             return wrong("learning_rate", "a number above 0", &self.learning_rate.value);
+        }
+        if let Some(Choice { value, .. }) = &self.lesion_guidance
+            && !(value.is_finite() && *value > 0.0 && *value <= 100.0)
+        {
+            return wrong("lesion_guidance", "a number above 0, at most 100", value);
         }
         if !(1..=256).contains(&self.threads.value) {
             return wrong("threads", "1 to 256", &self.threads.value);

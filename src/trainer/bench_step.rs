@@ -157,6 +157,7 @@ fn augmented(args: &Args, shape: [i64; 3]) -> anyhow::Result<Batches> {
         epoch: 1,
         augmentation: Some(Augmentation::default_profile()),
         background: 0.0,
+        lesions: false,
     };
     Ok(Batches::start(Arc::new(Heads::new(shape)), samples, options, &BufferPool::default())?)
 }

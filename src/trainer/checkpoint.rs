@@ -18,6 +18,9 @@ use super::schedule::Schedule;
 /// Before the names of the moments, so that they cannot meet a parameter's.
 const ADAM: &str = "adam.";
 
+/// Before the names of what guides.
+const GUIDANCE: &str = "guidance.";
+
 /// A checkpoint that cannot be written, read or gone on from.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -67,6 +70,8 @@ pub struct Latest {
     pub fold: usize,
     /// Parameters and running statistics.
     pub weights: Weights,
+    /// What guides, beside the network; empty without.
+    pub guidance: BTreeMap<String, WeightTensor>,
     /// The optimiser.
     pub adam: AdamState,
     /// Learning rate, best epoch, patience.
@@ -106,6 +111,7 @@ impl Latest {
         let note = toml::to_string(&note).map_err(|e| wrong(e.to_string()))?;
         let mut tensors = self.weights.tensors().clone();
         tensors.extend(self.adam.moments.iter().map(|(name, moment)| (format!("{ADAM}{name}"), moment.clone())));
+        tensors.extend(self.guidance.iter().map(|(name, tensor)| (format!("{GUIDANCE}{name}"), tensor.clone())));
         let bytes = weights_file::to_bytes(&tensors, note).map_err(|e| wrong(e.to_string()))?;
         write_durably(&path, &bytes).map_err(CheckpointError::NotWritten)
     }
@@ -141,12 +147,16 @@ impl Latest {
                 found: note.plan,
             });
         }
-        let (mut weights, mut moments) = (BTreeMap::<String, WeightTensor>::new(), BTreeMap::new());
+        let (mut weights, mut moments, mut guidance) =
+            (BTreeMap::<String, WeightTensor>::new(), BTreeMap::new(), BTreeMap::new());
         for (name, tensor) in tensors {
-            match name.strip_prefix(ADAM) {
-                Some(moment) => moments.insert(moment.to_owned(), tensor),
-                None => weights.insert(name, tensor),
-            };
+            if let Some(moment) = name.strip_prefix(ADAM) {
+                moments.insert(moment.to_owned(), tensor);
+            } else if let Some(part) = name.strip_prefix(GUIDANCE) {
+                guidance.insert(part.to_owned(), tensor);
+            } else {
+                weights.insert(name, tensor);
+            }
         }
         let weights = Weights::new(spec, weights)
             .map_err(|source| CheckpointError::Weights { path: path.to_owned(), source: Box::new(source) })?;
@@ -154,6 +164,7 @@ impl Latest {
             plan: note.plan,
             fold: note.fold,
             weights,
+            guidance,
             adam: AdamState { steps: note.steps, learning_rate: note.learning_rate, moments },
             schedule: note.schedule,
             history: note.history,

@@ -4,6 +4,7 @@
 //! the state: a fold that was killed and resumed ends with the same bytes as one that was not, on CPU at the same
 //! number of threads.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Instant;
 use fcdd::network::spec::FCD;
 use fcdd::network::{Weights, WeightsError, random_init};
 use fcdd::research::augment::Augmentation;
-use fcdd::research::batches::{BatchError, BatchOptions, Batches, BufferPool, Sample, VolumeSource};
+use fcdd::research::batches::{Batch, BatchError, BatchOptions, Batches, BufferPool, Sample, VolumeSource};
 use fcdd::research::plan::Plan;
 use fcdd::research::run_folder::{Epoch, FoldFolder, Part, Prediction, RunFolderError, TrainerEvent, write_table};
 use fcdd::research::weights_file::{self, WeightsFileError};
@@ -22,6 +23,7 @@ use tch::{Device, TchError, Tensor};
 use super::adam::{Adam, AdamError};
 use super::checkpoint::{CheckpointError, Latest};
 use super::device;
+use super::guidance::Guidance;
 use super::medicalnet::{self, MedicalNetError};
 use super::network::{Network, NetworkError, Options};
 use super::out_of_memory::{self, OutOfMemory};
@@ -211,9 +213,15 @@ impl<S: VolumeSource + 'static> Fold<S> {
         };
         let mut schedule = schedule;
         let mut network = Network::from_weights(spec, &weights, self.device, self.options())?;
-        let mut adam = Adam::new(network.learning(), schedule.learning_rate())?;
+        let mut guidance = self.guidance(&network)?;
+        let of_guidance = guidance.as_ref().map(Guidance::learning).unwrap_or_default();
+        let learning = network.learning().into_iter().chain(of_guidance).collect();
+        let mut adam = Adam::new(learning, schedule.learning_rate())?;
         if let Some(latest) = &latest {
             adam.restore(&latest.adam)?;
+            if let Some(guidance) = &mut guidance {
+                guidance.restore(&latest.guidance)?;
+            }
         }
         drop((weights, latest));
 
@@ -234,13 +242,14 @@ impl<S: VolumeSource + 'static> Fold<S> {
         let pool = BufferPool::default();
         while schedule.epochs_done() < self.plan.epochs.value && !schedule.stops() {
             adam.set_learning_rate(schedule.learning_rate());
-            let row = self.epoch(schedule.epochs_done() + 1, &network, &mut adam, &pool, tell)?;
+            let row = self.epoch(schedule.epochs_done() + 1, &network, guidance.as_ref(), &mut adam, &pool, tell)?;
             schedule.epoch_done(row.validation_loss);
             history.push(row.clone());
             let latest = Latest {
                 plan: self.plan.digest(),
                 fold: self.fold,
                 weights: network.to_weights()?,
+                guidance: guidance.as_ref().map_or_else(|| Ok(BTreeMap::new()), Guidance::state)?,
                 adam: adam.state()?,
                 schedule: schedule.clone(),
                 history: history.clone(),
@@ -250,7 +259,7 @@ impl<S: VolumeSource + 'static> Fold<S> {
             say(tell, &TrainerEvent::Epoch(row))?;
         }
 
-        drop(adam);
+        drop((adam, guidance));
         network.set_weights(&weights_file::read_weights(&self.folder.checkpoint_best(), &spec)?)?;
         self.predict(&network, &pool)?;
         self.remove_latest()?;
@@ -263,19 +272,21 @@ impl<S: VolumeSource + 'static> Fold<S> {
         &self,
         epoch: usize,
         network: &Network,
+        guidance: Option<&Guidance>,
         adam: &mut Adam,
         pool: &BufferPool,
         tell: Tell,
     ) -> Result<Epoch, FoldError> {
         let began = Instant::now();
         let train = &self.subjects.train;
-        let mut batches = Batches::start(self.source.clone(), train.clone(), self.batch_options(epoch), pool)?;
+        let options = BatchOptions { lesions: guidance.is_some(), ..self.batch_options(epoch) };
+        let mut batches = Batches::start(self.source.clone(), train.clone(), options, pool)?;
         let (steps, subjects) = (batches.count_batches(), train.len() as f64);
         let (mut loss_sum, mut seen, mut right) = (0.0, 0, 0);
         for number in 1..=steps {
             let Some(batch) = batches.next() else { break };
             let batch = batch?;
-            let done = self.step(network, adam, &batch.images, batch.shape, &batch.labels)?;
+            let done = self.step(network, guidance, adam, &batch)?;
             loss_sum += done.loss * batch.labels.len() as f64;
             seen += batch.labels.len();
             let rows = predict::rows(&done.logits)?;
@@ -310,14 +321,29 @@ impl<S: VolumeSource + 'static> Fold<S> {
     fn step(
         &self,
         network: &Network,
+        guidance: Option<&Guidance>,
         adam: &mut Adam,
-        images: &[f32],
-        shape: [usize; 5],
-        labels: &[i64],
+        batch: &Batch,
     ) -> Result<step::Step, StepError> {
-        let volumes = Tensor::f_from_slice(images)?.f_view(shape.map(|edge| edge as i64))?.f_to_device(self.device)?;
-        let classes = Tensor::f_from_slice(labels)?.f_to_device(self.device)?;
-        step::train(network, adam, &volumes, &classes)
+        let of_shape = |values: &[f32]| -> Result<Tensor, TchError> {
+            Tensor::f_from_slice(values)?.f_view(batch.shape.map(|edge| edge as i64))?.f_to_device(self.device)
+        };
+        let volumes = of_shape(&batch.images)?;
+        let classes = Tensor::f_from_slice(&batch.labels)?.f_to_device(self.device)?;
+        match (guidance, &batch.lesions) {
+            (Some(guidance), Some(lesions)) => {
+                step::train_guided(network, guidance, adam, &volumes, &classes, &of_shape(lesions)?)
+            }
+            _ => step::train(network, adam, &volumes, &classes),
+        }
+    }
+
+    /// What guides, where the plan wants it.
+    fn guidance(&self, network: &Network) -> Result<Option<Guidance>, FoldError> {
+        let Some(weight) = &self.plan.lesion_guidance else { return Ok(None) };
+        let kind = self.options().precision.parameter_kind();
+        let made = Guidance::new(network.spec(), weight.value, network.first_stage(), kind, self.device);
+        Ok(Some(made?))
     }
 
     /// Logits of the test and validation subjects, written durably.
@@ -385,6 +411,7 @@ impl<S: VolumeSource + 'static> Fold<S> {
                 protocol: ours.protocol.filter(|_| choice.protocol.value),
             }),
             background: self.plan.background.value as f32,
+            lesions: false,
         }
     }
 

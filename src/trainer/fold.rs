@@ -51,6 +51,10 @@ impl VolumeSource for Volumes {
     fn volume(&self, index: usize) -> &[f32] {
         self.0.volume(index)
     }
+
+    fn lesion(&self, index: usize) -> Option<&[u8]> {
+        self.0.roi(index)
+    }
 }
 
 /// Trains the fold.

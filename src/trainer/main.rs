@@ -18,6 +18,7 @@ mod fold;
 mod golden_network;
 #[cfg(test)]
 mod golden_tests;
+mod guidance;
 mod info;
 mod medicalnet;
 #[cfg(test)]

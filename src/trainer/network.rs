@@ -9,7 +9,7 @@
 
 use std::collections::BTreeMap;
 
-use fcdd::network::spec::{BATCH_NORM_EPSILON, Block, ConvNorm, POOL_KERNEL, POOL_STRIDE, Shortcut};
+use fcdd::network::spec::{BATCH_NORM_EPSILON, Block, ConvNorm, POOL_KERNEL, POOL_STRIDE, STAGES, Shortcut};
 use fcdd::network::{NetworkSpec, Tensor as WeightTensor, Weights, WeightsError};
 use fcdd::research::plan::Trainable;
 use tch::{Device, Kind, TchError, Tensor};
@@ -63,7 +63,6 @@ pub struct Output {
     /// `[batch, 2]`, in the kind of the parameters (32-bit): "no FCD", FCD.
     pub logits: Tensor,
     /// The last feature map `[batch, channels, d, h, w]`, in the precision's kind.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the golden tests compare it"))]
     pub features: Tensor,
 }
 
@@ -97,6 +96,7 @@ struct Layer {
 
 #[derive(Debug)]
 struct ResidualBlock {
+    stage: usize,
     layers: Vec<Layer>,
     shortcut: Path,
 }
@@ -174,6 +174,21 @@ impl Network {
         Ok(())
     }
 
+    /// What it is.
+    pub fn spec(&self) -> &NetworkSpec {
+        &self.spec
+    }
+
+    /// Weights of the classifier, `[2, channels]`.
+    pub fn classifier_weight(&self) -> &Tensor {
+        &self.classifier[0]
+    }
+
+    /// The first stage that learns, from 1.
+    pub fn first_stage(&self) -> usize {
+        self.blocks.get(self.first_trained).map_or(STAGES, |block| block.stage)
+    }
+
     /// Where it is.
     pub fn device(&self) -> Device {
         self.device
@@ -192,6 +207,25 @@ impl Network {
     /// # Errors
     /// libtorch's: a wrong shape, no memory.
     pub fn forward(&self, volumes: &Tensor, mode: Mode) -> Result<Output, NetworkError> {
+        self.run(volumes, mode, &mut |_, _| {})
+    }
+
+    /// [`Network::forward`], and the outputs of the stages from the first to the one before the last.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn forward_with_stages(&self, volumes: &Tensor, mode: Mode) -> Result<(Output, Vec<Tensor>), NetworkError> {
+        let mut stages: Vec<Tensor> = (1..STAGES).map(|_| Tensor::new()).collect();
+        let output = self.run(volumes, mode, &mut |stage, x| {
+            if let Some(place) = stages.get_mut(stage - 1) {
+                *place = x.shallow_clone();
+            }
+        })?;
+        Ok((output, stages))
+    }
+
+    /// `see` is shown what leaves each block, with its stage.
+    fn run(&self, volumes: &Tensor, mode: Mode, see: &mut dyn FnMut(usize, &Tensor)) -> Result<Output, NetworkError> {
         let kind = self.options.precision.kind();
         let training = mode == Mode::Train;
         let trains_stem = self.options.trainable == Trainable::All;
@@ -206,10 +240,12 @@ impl Network {
             let _frozen = tch::no_grad_guard();
             for block in frozen {
                 x = block.forward(x, false)?;
+                see(block.stage, &x);
             }
         }
         for block in trained {
             x = block.forward(x, training)?;
+            see(block.stage, &x);
         }
         let pooled = x.f_mean_dim(&[2_i64, 3, 4][..], false, self.options.precision.parameter_kind())?;
         let [weight, bias] = &self.classifier;
@@ -263,7 +299,7 @@ impl ResidualBlock {
             },
             Shortcut::Projection(layer) => Path::Projection(Layer::new(layer, by_name)?),
         };
-        Ok(ResidualBlock { layers, shortcut })
+        Ok(ResidualBlock { stage: block.stage(), layers, shortcut })
     }
 
     /// Takes its input, so that it is freed as soon as neither the block nor autograd needs it.

@@ -3,6 +3,7 @@
 use tch::{Reduction, TchError, Tensor};
 
 use super::adam::{Adam, AdamError};
+use super::guidance::Guidance;
 use super::network::{Mode, Network, NetworkError};
 
 /// A step failed.
@@ -25,7 +26,7 @@ pub enum StepError {
 /// What a step saw before it changed anything.
 #[derive(Debug)]
 pub struct Step {
-    /// Mean cross-entropy of the batch.
+    /// Mean cross-entropy of the batch, without what guidance adds.
     pub loss: f64,
     /// `[batch, 2]`, without autograd.
     pub logits: Tensor,
@@ -45,8 +46,12 @@ pub fn cross_entropy(logits: &Tensor, classes: &Tensor) -> Result<Tensor, TchErr
 /// libtorch's.
 pub fn gradients(loss: &Tensor, network: &Network) -> Result<Vec<Tensor>, TchError> {
     let learning: Vec<Tensor> = network.learning().into_iter().map(|(_, tensor)| tensor).collect();
+    gradients_by(loss, &learning)
+}
+
+fn gradients_by(loss: &Tensor, learning: &[Tensor]) -> Result<Vec<Tensor>, TchError> {
     // Handed out instead of accumulated: nothing has to be zeroed, nothing is kept between steps.
-    Tensor::f_run_backward(&[loss], &learning, false, false)
+    Tensor::f_run_backward(&[loss], learning, false, false)
 }
 
 /// Trains on one batch: `[batch, 1, D, H, W]` volumes and their `[batch]` classes, both on the network's device.
@@ -58,11 +63,39 @@ pub fn train(network: &Network, adam: &mut Adam, volumes: &Tensor, classes: &Ten
     let loss = cross_entropy(&output.logits, classes)?;
     let logits = output.logits.f_detach()?;
     drop(output);
-    let gradients = gradients(&loss, network)?;
-    let loss = f64::try_from(&loss)?;
+    descend(adam, &gradients(&loss, network)?, &loss)?;
+    Ok(Step { loss: f64::try_from(&loss)?, logits })
+}
+
+/// As [`train`], with what [`Guidance`] adds to the loss. `lesions` is `[batch, 1, D, H, W]`, how much of each voxel is
+/// lesion; `adam` is of the network's parameters and then the guidance's.
+///
+/// # Errors
+/// As [`train`].
+pub fn train_guided(
+    network: &Network,
+    guidance: &Guidance,
+    adam: &mut Adam,
+    volumes: &Tensor,
+    classes: &Tensor,
+    lesions: &Tensor,
+) -> Result<Step, StepError> {
+    let (output, stages) = network.forward_with_stages(volumes, Mode::Train)?;
+    let loss = cross_entropy(&output.logits, classes)?;
+    let whole = loss.f_add(&guidance.loss(network, &output, &stages, lesions)?)?;
+    let logits = output.logits.f_detach()?;
+    drop((output, stages));
+    let learning: Vec<Tensor> =
+        network.learning().into_iter().chain(guidance.learning()).map(|(_, tensor)| tensor).collect();
+    descend(adam, &gradients_by(&whole, &learning)?, &whole)?;
+    Ok(Step { loss: f64::try_from(&loss)?, logits })
+}
+
+/// Steps along the gradients of a loss that is a number.
+fn descend(adam: &mut Adam, gradients: &[Tensor], loss: &Tensor) -> Result<(), StepError> {
+    let loss = f64::try_from(loss)?;
     if !loss.is_finite() {
         return Err(StepError::Diverged(loss));
     }
-    adam.step(&gradients)?;
-    Ok(Step { loss, logits })
+    Ok(adam.step(gradients)?)
 }

@@ -1,4 +1,5 @@
-//! A run folder with a cache of tiny volumes, ready for `fcdd-trainer`: noise, with a bright blob in patients.
+//! A run folder with a cache of tiny volumes, ready for `fcdd-trainer`: noise, with a bright blob in patients and a mask
+//! of it.
 
 #![allow(dead_code)]
 
@@ -146,16 +147,18 @@ fn subject(cache: &Path, number: usize, group: Group) -> CachedSubject {
         ((state >> 40) as f32 / (1 << 24) as f32) - 0.5
     };
     let place = [0, 1, 2].map(|axis| 12.0 + ((number * (axis + 3)) % 8) as f32);
-    let mut tensor = Vec::with_capacity(EDGE.pow(3));
+    let (mut tensor, mut roi) = (Vec::with_capacity(EDGE.pow(3)), Vec::with_capacity(EDGE.pow(3)));
     for d in 0..EDGE {
         for h in 0..EDGE {
             for w in 0..EDGE {
                 let square = [d, h, w].iter().zip(place).map(|(at, to)| (*at as f32 - to).powi(2)).sum::<f32>();
                 let blob = if group == Group::Fcd { 4.0 * (-square / 18.0).exp() } else { 0.0 };
                 tensor.push(noise() + blob);
+                roi.push(u8::from(square < 18.0));
             }
         }
     }
+    let has_roi = group == Group::Fcd;
     let description = Description {
         key: format!("{number}"),
         shape: [EDGE; 3],
@@ -164,11 +167,11 @@ fn subject(cache: &Path, number: usize, group: Group) -> CachedSubject {
         mean: 100.0,
         standard_deviation: 20.0,
         gates: Vec::new(),
-        has_roi: false,
+        has_roi,
         roi_problem: None,
     };
     let file = cache.join(format!("{number}.vol"));
-    fs::write(&file, encode(&description, &tensor, &vec![1; tensor.len()], None)).unwrap();
+    fs::write(&file, encode(&description, &tensor, &vec![1; tensor.len()], has_roi.then_some(&roi))).unwrap();
     CachedSubject {
         id: format!("sub-{number:03}"),
         group,
@@ -180,7 +183,7 @@ fn subject(cache: &Path, number: usize, group: Group) -> CachedSubject {
         source: PathBuf::from("none.nii.gz"),
         source_sha256: "0".repeat(64),
         gates: Vec::new(),
-        has_roi: false,
+        has_roi,
         roi_problem: None,
         affine: description.affine,
         middle_x_mm: 0.0,

@@ -97,6 +97,11 @@ pub struct Args {
     /// Learning rate of Adam [default: 0.001].
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
+    /// Also teach the network where lesions are, from the archive's masks; the weight of that beside the classes.
+    ///
+    /// Not the paper's: for archives that are too small to be learned from by their labels alone. 1 is a good weight.
+    #[arg(long, value_name = "WEIGHT")]
+    lesion_guidance: Option<f64>,
     /// Threads of the trainer; results on CPU depend on it [default: 2].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -224,6 +229,7 @@ impl Args {
             input: self.input,
             spacing_mm: self.spacing,
             trainable: self.trainable,
+            lesion_guidance: self.lesion_guidance,
             folds: self.folds,
             epochs: self.epochs,
             batch: self.batch,

@@ -84,6 +84,7 @@ pub struct Scratch {
     head: Vec<bool>,
     lines: axis_map::Lines,
     bias: [Vec<f32>; 3],
+    lesion: Vec<f32>,
 }
 
 impl Augmentation {
@@ -136,9 +137,7 @@ impl Augmentation {
         scratch: &mut Scratch,
     ) {
         let mut random = key.stream("augment");
-        let angles = [(); 3].map(|()| uniform(&mut random, -self.rotation_deg, self.rotation_deg));
-        let mirrored = random.next_u64() >> 63 == 1 && self.flip;
-        Turn::new(shape, angles, mirrored).apply(source, background, out);
+        self.turn(shape, &mut random).apply(source, background, out);
         if self.protocol.is_none() && self.intensity.is_none() {
             return;
         }
@@ -150,6 +149,31 @@ impl Augmentation {
         if let Some(intensity) = &self.intensity {
             intensity.apply(out, &scratch.head, &mut random);
         }
+    }
+
+    /// Turns a lesion (1 inside) as [`Augmentation::apply`] turns the volume of the same key; `out` is how much of each
+    /// voxel belongs to it, 0 to 1.
+    ///
+    /// # Panics
+    /// When a slice has another length than the shape.
+    pub fn apply_to_lesion(
+        &self,
+        key: DrawKey<'_>,
+        shape: [usize; 3],
+        source: &[u8],
+        out: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
+        scratch.lesion.clear();
+        scratch.lesion.extend(source.iter().map(|inside| f32::from(*inside)));
+        self.turn(shape, &mut key.stream("augment")).apply(&scratch.lesion, 0.0, out);
+    }
+
+    /// The first that is drawn of a sample's stream.
+    fn turn(&self, shape: [usize; 3], random: &mut ChaCha20Rng) -> Turn {
+        let angles = [(); 3].map(|()| uniform(random, -self.rotation_deg, self.rotation_deg));
+        let mirrored = random.next_u64() >> 63 == 1 && self.flip;
+        Turn::new(shape, angles, mirrored)
     }
 }
 

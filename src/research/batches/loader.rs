@@ -188,21 +188,37 @@ impl<S: VolumeSource> Work<S> {
             labels: samples.iter().map(|s| s.label).collect(),
             indices: samples.iter().map(|s| s.index).collect(),
             shape: [samples.len(), 1, shape[0], shape[1], shape[2]],
+            lesions: self.options.lesions.then(|| self.pool.take(samples.len() * voxels)),
             pool: self.pool.clone(),
         };
         let options = &self.options;
+        let (seed, fold, epoch) = (options.seed, options.fold, options.epoch);
+        let key = |subject| DrawKey { seed, fold, epoch, subject };
+        let expect_voxels = |sample: &Sample, found: usize| {
+            let wrong = || BatchError::WrongSize { subject: sample.subject.clone(), found, expected: voxels };
+            if found == voxels { Ok(()) } else { Err(wrong()) }
+        };
         for (sample, out) in samples.iter().zip(batch.images.chunks_exact_mut(voxels.max(1))) {
             let volume = self.source.volume(sample.index);
-            if volume.len() != voxels {
-                let (subject, found) = (sample.subject.clone(), volume.len());
-                return Err(BatchError::WrongSize { subject, found, expected: voxels });
-            }
+            expect_voxels(sample, volume.len())?;
             match &options.augmentation {
                 None => out.copy_from_slice(volume),
                 Some(augmentation) => {
-                    let (seed, fold, epoch) = (options.seed, options.fold, options.epoch);
-                    let key = DrawKey { seed, fold, epoch, subject: &sample.subject };
-                    augmentation.apply(key, shape, options.background, volume, out, scratch);
+                    augmentation.apply(key(&sample.subject), shape, options.background, volume, out, scratch);
+                }
+            }
+        }
+        let lesions = batch.lesions.iter_mut().flat_map(|lesions| lesions.chunks_exact_mut(voxels.max(1)));
+        for (sample, out) in samples.iter().zip(lesions) {
+            let Some(lesion) = self.source.lesion(sample.index) else {
+                out.fill(0.0);
+                continue;
+            };
+            expect_voxels(sample, lesion.len())?;
+            match &options.augmentation {
+                None => out.iter_mut().zip(lesion).for_each(|(out, inside)| *out = f32::from(*inside)),
+                Some(augmentation) => {
+                    augmentation.apply_to_lesion(key(&sample.subject), shape, lesion, out, scratch);
                 }
             }
         }
@@ -251,6 +267,7 @@ mod tests {
             epoch,
             augmentation,
             background: 0.0,
+            lesions: false,
         }
     }
 
@@ -280,6 +297,57 @@ mod tests {
         seen.sort_unstable();
         assert_eq!(seen, (0..22).collect::<Vec<_>>());
         assert!(one.iter().all(|b| b.2.iter().zip(&b.1).all(|(i, l)| *i as i64 % 2 == *l)));
+    }
+
+    /// A volume that is its own lesion.
+    struct Blocks;
+
+    impl VolumeSource for Blocks {
+        fn shape(&self) -> [usize; 3] {
+            [6, 5, 4]
+        }
+        fn volume(&self, index: usize) -> &[f32] {
+            const VALUES: [[f32; 120]; 2] = [values(0), values(1)];
+            &VALUES[index % 2]
+        }
+        fn lesion(&self, index: usize) -> Option<&[u8]> {
+            const INSIDE: [u8; 120] = inside();
+            (index % 2 == 1).then_some(&INSIDE)
+        }
+    }
+
+    const fn inside() -> [u8; 120] {
+        let (mut inside, mut i) = ([0; 120], 0);
+        while i < 120 {
+            inside[i] = (i % 7 < 3 && i % 20 > 5) as u8;
+            i += 1;
+        }
+        inside
+    }
+
+    const fn values(index: usize) -> [f32; 120] {
+        let (inside, mut values, mut i) = (inside(), [0.0; 120], 0);
+        while i < 120 {
+            values[i] = (inside[i] as usize * index) as f32;
+            i += 1;
+        }
+        values
+    }
+
+    #[test]
+    fn a_lesion_turns_with_its_volume_and_is_empty_without_a_mask() {
+        let turned = Augmentation { flip: true, ..Augmentation::paper() };
+        for augmentation in [None, Some(turned)] {
+            let samples = (0..8).map(|index| Sample { index, label: 0, subject: format!("sub-{index}") }).collect();
+            let asked = BatchOptions { augmentation, lesions: true, ..options(2) };
+            let mut filled = 0;
+            for batch in Batches::start(Arc::new(Blocks), samples, asked, &BufferPool::default()).unwrap() {
+                let batch = batch.unwrap();
+                assert_eq!(batch.lesions.as_ref(), Some(&batch.images));
+                filled += batch.images.chunks(120).filter(|image| image.iter().any(|v| *v > 0.0)).count();
+            }
+            assert_eq!(filled, 4);
+        }
     }
 
     #[test]
