@@ -107,6 +107,26 @@ fn scans_are_preprocessed_once_and_mapped_by_the_trainer() {
     assert_eq!(changed.volume(1), preprocess::prepare(&head(4), &SPEC).unwrap().tensor.as_slice().unwrap());
 }
 
+/// One person under two names would be trained on and tested at once.
+#[test]
+fn the_same_scan_under_two_names_is_nobodys() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, store) = (folder.path().join("archive"), folder.path().join("cache"));
+    fs::create_dir(&dir).unwrap();
+    let row = |id| [id, "hc", "F", "4"];
+    write_participants(&dir, &[row("sub-1"), row("sub-2"), row("sub-3"), row("sub-4")]);
+    for (id, seed) in [("sub-1", 1), ("sub-2", 2), ("sub-3", 1), ("sub-4", 1)] {
+        write_flair(&dir, id, "1", &head(seed));
+    }
+    let cache = build(&dir, &store);
+    assert_eq!(cache.subjects().iter().map(|s| s.id.as_str()).collect::<Vec<_>>(), ["sub-2"]);
+    let left_out = cache.excluded().iter().map(|f| (f.subject.as_str(), f.reason.code.as_str())).collect::<Vec<_>>();
+    assert_eq!(left_out, ["sub-1", "sub-3", "sub-4"].map(|id| (id, "same_scan")));
+    for (finding, twin) in cache.excluded().iter().zip(["sub-3", "sub-1", "sub-1"]) {
+        assert!(finding.reason.text.contains(&format!("the scan of {twin}")), "{}", finding.reason.text);
+    }
+}
+
 #[test]
 fn the_fingerprint_follows_content_not_places() {
     let folder = tempfile::tempdir().unwrap();

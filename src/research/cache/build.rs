@@ -1,5 +1,6 @@
 //! Fills the cache: every scan of a modality preprocessed once, a few at a time.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,12 +45,19 @@ impl Cache {
         let _turn = take_turn(&folder)?;
         let subjects: Vec<(&Subject, &Scan)> =
             archive.subjects.iter().filter_map(|s| s.scan(sequence).map(|scan| (s, scan))).collect();
+        let digests = few_at_once::map(&subjects, |(_, scan)| sha256(&scan.path));
+        let twins = twins(&subjects, &digests);
+        let of_subjects: Vec<_> = subjects.iter().zip(digests).collect();
         let is_stopped = AtomicBool::new(false);
-        let outcomes = few_at_once::map(&subjects, |(subject, scan)| {
+        let outcomes = few_at_once::map(&of_subjects, |((subject, scan), digest)| {
             if is_stopped.load(Ordering::Relaxed) {
                 return Ok(Outcome::NotTried);
             }
-            let outcome = cached(subject, scan, spec, &folder);
+            let outcome = match (twins.get(subject.id.as_str()), digest) {
+                (Some(twin), _) => Ok(Outcome::Excluded(same_scan(scan, twin))),
+                (None, Err(e)) => Ok(Outcome::Excluded(unreadable(&scan.path, e))),
+                (None, Ok(digest)) => cached(subject, scan, digest, spec, &folder),
+            };
             is_stopped.fetch_or(outcome.is_err(), Ordering::Relaxed);
             progress();
             outcome
@@ -71,6 +79,37 @@ impl Cache {
         cache.excluded.sort_by(|a, b| a.subject.cmp(&b.subject));
         Ok(cache)
     }
+}
+
+/// Subjects whose scan is byte for byte another's, each with that other's identifier.
+fn twins<'a>(subjects: &[(&'a Subject, &'a Scan)], digests: &[io::Result<String>]) -> BTreeMap<&'a str, &'a str> {
+    let mut of_digest: BTreeMap<&str, Vec<&'a str>> = BTreeMap::new();
+    for ((subject, _), digest) in subjects.iter().zip(digests) {
+        if let Ok(digest) = digest {
+            of_digest.entry(digest).or_default().push(&subject.id);
+        }
+    }
+    let mut twins = BTreeMap::new();
+    for same in of_digest.into_values().filter(|same| same.len() > 1) {
+        for (index, subject) in same.iter().enumerate() {
+            let other = if index == 0 { 1 } else { 0 };
+            twins.extend(same.get(other).map(|other| (*subject, *other)));
+        }
+    }
+    twins
+}
+
+/// One person under two names would be trained on and tested at once, and nobody knows which name is right.
+fn same_scan(scan: &Scan, twin: &str) -> Reason {
+    let path = scan.path.display();
+    Reason::new(
+        "same_scan",
+        format!("{path} is byte for byte the scan of {twin}: take one of the two out of the archive"),
+    )
+}
+
+fn unreadable(path: &Path, e: &io::Error) -> Reason {
+    Reason::new("unreadable", format!("cannot read {}: {e}", path.display()))
 }
 
 /// What a cached scan depends on: SHA-256 (hexadecimal) over the contents of scan and mask, what the gates read of the
@@ -110,16 +149,16 @@ fn take_turn(folder: &Path) -> Result<File, CacheError> {
     }
 }
 
-fn cached(subject: &Subject, scan: &Scan, spec: &InputSpec, folder: &Path) -> Result<Outcome, CacheError> {
-    let unreadable =
-        |path: &Path, e: io::Error| Reason::new("unreadable", format!("cannot read {}: {e}", path.display()));
-    let scan_sha256 = match sha256(&scan.path) {
-        Ok(digest) => digest,
-        Err(e) => return Ok(Outcome::Excluded(unreadable(&scan.path, e))),
-    };
+fn cached(
+    subject: &Subject,
+    scan: &Scan,
+    scan_sha256: &str,
+    spec: &InputSpec,
+    folder: &Path,
+) -> Result<Outcome, CacheError> {
     // A mask that cannot be read costs the Heat-Score, not the subject; `place_roi` says why.
     let roi_sha256 = subject.roi.as_deref().and_then(|path| sha256(path).ok());
-    let key = key(scan, &scan_sha256, roi_sha256.as_deref(), spec);
+    let key = key(scan, scan_sha256, roi_sha256.as_deref(), spec);
     let path = folder.join(format!("{key}.vol"));
     let there = CachedScan::open(&path, true).ok().filter(|there| there.description().key == key);
     let cached = match there {
@@ -143,7 +182,7 @@ fn cached(subject: &Subject, scan: &Scan, spec: &InputSpec, folder: &Path) -> Re
         acquisition: scan.acquisition.clone(),
         source_spacing_mm: scan.spacing_mm,
         source: scan.path.clone(),
-        source_sha256: scan_sha256,
+        source_sha256: scan_sha256.to_owned(),
         gates: description.gates.clone(),
         has_roi: description.has_roi,
         roi_problem: description.roi_problem.clone(),
