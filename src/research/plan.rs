@@ -96,6 +96,16 @@ impl Trainable {
     }
 }
 
+/// How the learning rate falls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// When the validation loss stays; the fold stops when it stays for long.
+    Plateau,
+    /// Along half a cosine over all epochs, which are all trained.
+    Cosine,
+}
+
 /// Pretrained weights that a run began with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -176,6 +186,9 @@ pub struct Plan {
     pub batch: Choice<usize>,
     /// Adam's learning rate.
     pub learning_rate: Choice<f64>,
+    /// How it falls; none: by the plateau, as in the paper.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay: Option<Choice<Decay>>,
     /// Factor of the learning rate on a plateau of the validation loss.
     pub plateau_factor: Choice<f64>,
     /// Epochs without a better validation loss before that.
@@ -213,6 +226,8 @@ pub struct Said {
     pub batch: Option<usize>,
     /// `--learning-rate`
     pub learning_rate: Option<f64>,
+    /// `--decay`
+    pub decay: Option<Decay>,
     /// `--precision`
     pub precision: Option<TrainingPrecision>,
     /// `--threads`
@@ -279,6 +294,7 @@ impl Plan {
             epochs: Choice::ours(100).or_user(said.epochs),
             batch: Choice::ours(4).or_user(said.batch),
             learning_rate: Choice::paper(1e-3).or_user(said.learning_rate),
+            decay: said.decay.map(|value| Choice { value, from: Origin::User }),
             plateau_factor: Choice::paper(0.1),
             plateau_patience: Choice::paper(5),
             early_stopping_patience: Choice::ours(15),

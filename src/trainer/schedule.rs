@@ -2,12 +2,17 @@
 //!
 //! - The learning rate follows `torch.optim.lr_scheduler.ReduceLROnPlateau` (mode `min`, threshold 1e-4 relative, no
 //!   cooldown): an epoch counts as better only when it beats the best by more than the threshold.
+//! - With [`Decay::Cosine`] it does not ask how training goes: it rises over the first tenth of the epochs, then falls along
+//!   half a cosine, and every epoch is trained. Guided training needs that: for many epochs it learns where lesions are,
+//!   and the classes' loss does not fall meanwhile.
 //! - The kept epoch is the one with the lowest validation loss, however small the difference. The fold stops after so
 //!   many epochs without a lower one.
 //!
 //! All of it is in [`Schedule`], which goes into the checkpoint.
 
-use fcdd::research::plan::Plan;
+use std::f64::consts::PI;
+
+use fcdd::research::plan::{Decay, Plan};
 use serde::{Deserialize, Serialize};
 
 /// A loss is better for the learning rate when it is below `best · (1 − THRESHOLD)` (PyTorch's default).
@@ -15,7 +20,10 @@ const THRESHOLD: f64 = 1e-4;
 /// Smaller changes of the learning rate are not made (PyTorch's default).
 const SMALLEST_CHANGE: f64 = 1e-8;
 
-/// State of the plateau rule and of early stopping.
+/// Share of the epochs over which a cosine's learning rate rises first.
+const RISE: f64 = 0.1;
+
+/// State of the plateau rule and of early stopping, or of a cosine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
@@ -31,6 +39,29 @@ pub struct Schedule {
     lowest: Option<f64>,
     best_epoch: usize,
     epochs: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cosine: Option<Cosine>,
+}
+
+/// A learning rate that is known beforehand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cosine {
+    highest: f64,
+    epochs: usize,
+}
+
+impl Cosine {
+    /// Of the epoch that follows `done` ones.
+    fn learning_rate(&self, done: usize) -> f64 {
+        let (done, all) = (done as f64, self.epochs as f64);
+        let rise = (RISE * all).floor();
+        if done < rise {
+            return self.highest * (done + 1.0) / (rise + 1.0);
+        }
+        let share = ((done - rise) / (all - rise).max(1.0)).min(1.0);
+        self.highest * 0.5 * (1.0 + (PI * share).cos())
+    }
 }
 
 impl Schedule {
@@ -46,6 +77,11 @@ impl Schedule {
             lowest: None,
             best_epoch: 0,
             epochs: 0,
+            cosine: plan
+                .decay
+                .as_ref()
+                .filter(|decay| decay.value == Decay::Cosine)
+                .map(|_| Cosine { highest: plan.learning_rate.value, epochs: plan.epochs.value }),
         }
     }
 
@@ -73,7 +109,7 @@ impl Schedule {
 
     /// Learning rate of the next epoch.
     pub fn learning_rate(&self) -> f64 {
-        self.learning_rate
+        self.cosine.as_ref().map_or(self.learning_rate, |cosine| cosine.learning_rate(self.epochs))
     }
 
     /// The epoch (from 1) with the lowest validation loss so far; 0 before the first.
@@ -93,7 +129,7 @@ impl Schedule {
 
     /// Whether there was no better epoch for too long.
     pub fn stops(&self) -> bool {
-        self.epochs - self.best_epoch >= self.stopping_patience
+        self.cosine.is_none() && self.epochs - self.best_epoch >= self.stopping_patience
     }
 }
 
@@ -122,7 +158,32 @@ mod tests {
             lowest: None,
             best_epoch: 0,
             epochs: 0,
+            cosine: None,
         }
+    }
+
+    #[test]
+    fn a_cosine_rises_falls_and_trains_every_epoch() {
+        let golden =
+            Golden { factor: 0.1, patience: 1, learning_rate: 1e-3, losses: Vec::new(), learning_rates: Vec::new() };
+        let mut schedule = schedule(&golden);
+        schedule.cosine = Some(Cosine { highest: 0.002, epochs: 20 });
+        let mut rates = Vec::new();
+        for _ in 0..20 {
+            assert!(!schedule.stops());
+            rates.push(schedule.learning_rate());
+            schedule.epoch_done(1.0);
+            schedule = toml::from_str(&toml::to_string(&schedule).unwrap()).unwrap();
+        }
+        // Two epochs of rise, a third and two thirds of the way; then 18 epochs along the cosine, half of it after 9.
+        let expected = [(0, 0.002 / 3.0), (1, 0.004 / 3.0), (2, 0.002), (11, 0.001)];
+        for (epoch, rate) in expected {
+            assert!((rates[epoch] - rate).abs() < 1e-12, "{epoch}: {}", rates[epoch]);
+        }
+        assert!(
+            rates[2..].windows(2).all(|pair| pair[1] < pair[0]) && rates[19] > 0.0 && rates[19] < 2e-5,
+            "{rates:?}"
+        );
     }
 
     /// Sequences with ties, improvements just above and below the threshold, and a rate that reaches its floor.

@@ -17,7 +17,7 @@ use crate::network::Architecture;
 use crate::research::archive::{Archive, fingerprint};
 use crate::research::cache::{self, Cache};
 use crate::research::collect;
-use crate::research::plan::{Plan, Pretrained, Profile, Said, Trainable, TrainingPrecision};
+use crate::research::plan::{Decay, Plan, Pretrained, Profile, Said, Trainable, TrainingPrecision};
 use crate::research::report::LivePage;
 use crate::research::run_folder::RunFolder;
 use crate::research::splits::{Candidate, Splits};
@@ -102,6 +102,9 @@ pub struct Args {
     /// Not the paper's: for archives that are too small to be learned from by their labels alone. 1 is a good weight.
     #[arg(long, value_name = "WEIGHT")]
     lesion_guidance: Option<f64>,
+    /// How the learning rate falls: with the validation loss, or along a cosine over all epochs [default: plateau].
+    #[arg(long, value_enum)]
+    decay: Option<Decay>,
     /// Threads of the trainer; results on CPU depend on it [default: 2].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -234,6 +237,7 @@ impl Args {
             epochs: self.epochs,
             batch: self.batch,
             learning_rate: self.learning_rate,
+            decay: self.decay,
             precision: self.precision,
             threads: self.threads,
         }
