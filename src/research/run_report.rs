@@ -117,6 +117,11 @@ fn contents(
     let (operating_point, not_calibrated) = operating_point(&labels, &logits);
     cautions.extend(not_calibrated.map(|why| format!("The model would be exported {why}.")));
     cautions.extend(of_cohort::cautions(&metrics, &scored, cache, plan.spec().total_stride()));
+    if plan.lesion_guidance.is_some() {
+        let text = "The network was shown the lesion masks while it learned (lesion_guidance): the Heat-Score says how well it \
+                    learned that, and cannot be compared with one of a network that learned from labels alone.";
+        cautions.push(text.to_owned());
+    }
     if plan.precision.value == TrainingPrecision::Bf16 {
         cautions.push("The scores were computed in bf16 by the trainer, the maps in fp32.".to_owned());
     }
