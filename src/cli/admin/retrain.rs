@@ -99,7 +99,7 @@ pub struct Args {
     learning_rate: Option<f64>,
     /// Also teach the network where lesions are, from the archive's masks; the weight of that beside the classes.
     ///
-    /// Not the paper's: for archives that are too small to be learned from by their labels alone. 1 is a good weight.
+    /// Not the paper's: for archives that are too small to be learned from by their labels alone. 1 weighs places like classes.
     #[arg(long, value_name = "WEIGHT")]
     lesion_guidance: Option<f64>,
     /// How the learning rate falls: with the validation loss, or along a cosine over all epochs [default: plateau].
