@@ -29,6 +29,7 @@ pub mod map_category;
 pub mod model_report;
 pub mod periodic;
 pub mod plan;
+pub mod pretrained_on;
 pub mod promote;
 pub mod report;
 pub mod run_folder;

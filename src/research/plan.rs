@@ -110,7 +110,7 @@ pub enum Decay {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pretrained {
-    /// The `.pth` file.
+    /// The `.pth` file, or a `checkpoint_best` of another run.
     pub path: std::path::PathBuf,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,

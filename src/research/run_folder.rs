@@ -199,6 +199,11 @@ impl RunFolder {
         self.path.join("subjects.csv")
     }
 
+    /// `pretrained_on.csv`: whom the network that the run begins with has seen.
+    pub fn pretrained_on_path(&self) -> PathBuf {
+        self.path.join("pretrained_on.csv")
+    }
+
     /// `metrics.json`: every figure of the report.
     pub fn metrics_path(&self) -> PathBuf {
         self.path.join("metrics.json")

@@ -4,6 +4,7 @@
 //! equal weights with equal notes equal byte for byte.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
@@ -72,6 +73,17 @@ pub fn to_bytes(tensors: &BTreeMap<String, Tensor>, note: String) -> Result<Vec<
         .map(|(name, shape, values)| Ok((*name, TensorView::new(Dtype::F32, shape.to_vec(), values)?)))
         .collect::<Result<Vec<_>, SafeTensorError>>()?;
     safetensors::serialize(views, Some(HashMap::from([(NOTE.to_owned(), note)])))
+}
+
+/// Whether a file begins as such a file does: eight bytes of length, then a JSON object. PyTorch's files begin with `PK` or
+/// a pickle's `0x80`, and have no brace there.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn is_one(path: &Path) -> io::Result<bool> {
+    let mut start = Vec::new();
+    std::fs::File::open(path)?.take(9).read_to_end(&mut start)?;
+    Ok(start.len() == 9 && start.last() == Some(&b'{'))
 }
 
 /// Reads named tensors and the note (empty when there is none).

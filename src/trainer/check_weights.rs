@@ -1,17 +1,17 @@
-//! `fcdd-trainer check-weights`: does a MedicalNet file fit a network?
+//! `fcdd-trainer check-weights`: do weights to start from fit a network?
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use fcdd::network::{Architecture, NetworkSpec};
 
-use super::medicalnet;
+use super::pretrained;
 
 /// Arguments of `fcdd-trainer check-weights`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: fcdd-trainer check-weights resnet_18_23dataset.pth --architecture resnet18")]
 pub struct Args {
-    /// A MedicalNet `.pth` file
+    /// A MedicalNet `.pth` file, or the `checkpoint_best` of a run
     file: PathBuf,
     /// resnet10, resnet18, resnet34 or resnet50
     #[arg(long)]
@@ -30,7 +30,7 @@ pub struct Args {
 /// When the file does not fit, naming the key.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let spec = NetworkSpec::paper(args.architecture, args.width);
-    let loaded = medicalnet::load(&args.file, &spec, 0)?;
+    let loaded = pretrained::load(&args.file, &spec, 0)?;
     if args.json {
         let said = serde_json::json!({
             "architecture": args.architecture.name(),

@@ -24,10 +24,10 @@ use super::adam::{Adam, AdamError};
 use super::checkpoint::{CheckpointError, Latest};
 use super::device;
 use super::guidance::Guidance;
-use super::medicalnet::{self, MedicalNetError};
 use super::network::{Network, NetworkError, Options};
 use super::out_of_memory::{self, OutOfMemory};
 use super::predict::{self, Figures, PredictError};
+use super::pretrained::{self, PretrainedError};
 use super::schedule::Schedule;
 use super::step::{self, StepError};
 
@@ -89,7 +89,7 @@ pub enum FoldError {
     RunFolder(#[from] RunFolderError),
     /// The pretrained weights.
     #[error(transparent)]
-    MedicalNet(#[from] MedicalNetError),
+    Pretrained(#[from] PretrainedError),
     /// The weights of the network.
     #[error(transparent)]
     Weights(#[from] WeightsError),
@@ -376,7 +376,7 @@ impl<S: VolumeSource + 'static> Fold<S> {
         let digest = hash.finalize();
         let seed = digest.first_chunk::<8>().map_or(self.plan.seed, |bytes| u64::from_le_bytes(*bytes));
         let Some(pretrained) = &self.plan.weights else { return Ok(random_init(&spec, seed)) };
-        let loaded = medicalnet::load(&pretrained.path, &spec, seed)?;
+        let loaded = pretrained::load(&pretrained.path, &spec, seed)?;
         if loaded.sha256 != pretrained.sha256 {
             let (path, expected) = (pretrained.path.clone(), pretrained.sha256.clone());
             return Err(FoldError::OtherPretrained { path, expected, found: loaded.sha256 });

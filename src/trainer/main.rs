@@ -27,6 +27,7 @@ mod network;
 mod out_of_memory;
 mod precision;
 mod predict;
+mod pretrained;
 mod schedule;
 mod step;
 

@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fcdd::network::{NetworkSpec, Tensor, Weights, WeightsError, random_init};
+use fcdd::research::archive::fingerprint;
 use pytorch_reader::{DType, PytorchError, PytorchReader};
-use sha2::{Digest, Sha256};
+
+use super::pretrained::Pretrained;
 
 /// Key of the parameters in the file's top-level dictionary.
 const TOP_LEVEL: &str = "state_dict";
@@ -65,25 +67,12 @@ pub enum MedicalNetError {
     },
 }
 
-/// Pretrained weights, and what the log says about them.
-#[derive(Debug)]
-pub struct Pretrained {
-    /// The file's tensors, and a fresh classifier.
-    pub weights: Weights,
-    /// Tensors taken from the file.
-    pub tensor_count: usize,
-    /// Keys of the file that are ignored by rule.
-    pub ignored: Vec<String>,
-    /// Of the file, hexadecimal.
-    pub sha256: String,
-}
-
 /// Reads a file for this network; `seed` is that of the fresh classifier.
 ///
 /// # Errors
 /// When the file is not complete, or not of this network: the offending key is named.
 pub fn load(path: &Path, spec: &NetworkSpec, seed: u64) -> Result<Pretrained, MedicalNetError> {
-    let sha256 = sha256(path).map_err(|source| MedicalNetError::Io { path: path.to_owned(), source })?;
+    let sha256 = fingerprint::sha256(path).map_err(|source| MedicalNetError::Io { path: path.to_owned(), source })?;
     let reader = PytorchReader::with_top_level_key(path, TOP_LEVEL).map_err(|error| match error {
         PytorchError::Io(source) if source.kind() == std::io::ErrorKind::PermissionDenied => {
             MedicalNetError::Io { path: path.to_owned(), source }
@@ -129,11 +118,4 @@ pub fn load(path: &Path, spec: &NetworkSpec, seed: u64) -> Result<Pretrained, Me
     let weights = Weights::new(spec, tensors).map_err(unfit)?;
     tracing::info!(path = %path.display(), tensor_count, %sha256, "pretrained weights loaded");
     Ok(Pretrained { weights, tensor_count, ignored, sha256 })
-}
-
-fn sha256(path: &Path) -> std::io::Result<String> {
-    let mut file = std::fs::File::open(path)?;
-    let mut digest = Sha256::new();
-    std::io::copy(&mut file, &mut digest)?;
-    Ok(digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -18,6 +18,7 @@ use crate::research::archive::{Archive, fingerprint};
 use crate::research::cache::{self, Cache};
 use crate::research::collect;
 use crate::research::plan::{Decay, Plan, Pretrained, Profile, Said, Trainable, TrainingPrecision};
+use crate::research::pretrained_on;
 use crate::research::report::LivePage;
 use crate::research::run_folder::RunFolder;
 use crate::research::splits::{Candidate, Splits};
@@ -70,8 +71,10 @@ pub struct Args {
     /// Voxel size of the input, mm [default: 1].
     #[arg(long, value_name = "MM")]
     spacing: Option<f64>,
-    /// MedicalNet weights to start from, or none; none trains everything.
-    #[arg(long, value_name = "FILE.pth|none", default_value = "none")]
+    /// MedicalNet weights to start from, or the checkpoint_best of another run, or none; none trains everything.
+    ///
+    /// A scan that the other run has seen may not be in this archive.
+    #[arg(long, value_name = "FILE|none", default_value = "none")]
     weights: PathBuf,
     /// What learns when there are pretrained weights [default: layer4].
     #[arg(long, value_enum)]
@@ -192,6 +195,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         // Before anything that takes long: another plan is refused at once.
         run.begin(&plan)?;
         let cache = args.preprocess(&archive, &plan)?;
+        if let Some(Pretrained { path, .. }) = &plan.weights {
+            let seen = pretrained_on::of_weights(path)?;
+            pretrained_on::refuse_overlap(path, &seen, cache.subjects())?;
+            pretrained_on::write(&run, &seen)?;
+        }
         cache.write_index(&run.cache_index())?;
         prepared.push(Prepared { run, plan, cache });
     }

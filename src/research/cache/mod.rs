@@ -121,6 +121,13 @@ struct Index {
     excluded: Vec<Finding>,
 }
 
+impl Index {
+    fn read(path: &Path) -> Result<Index, CacheError> {
+        let text = fs::read(path).map_err(|source| CacheError::File { path: path.to_owned(), source })?;
+        serde_json::from_slice(&text).map_err(|e| CacheError::Index { path: path.to_owned(), message: e.to_string() })
+    }
+}
+
 impl Cache {
     fn empty(sequence: Sequence, spec: InputSpec) -> Cache {
         let (subjects, scans, places, excluded) = Default::default();
@@ -162,9 +169,8 @@ impl Cache {
     /// # Errors
     /// When the index is none, or a scan is gone or another one than then.
     pub fn open_index(path: &Path) -> Result<Cache, CacheError> {
-        let text = fs::read(path).map_err(|source| CacheError::File { path: path.to_owned(), source })?;
+        let index = Index::read(path)?;
         let wrong = |message: String| CacheError::Index { path: path.to_owned(), message };
-        let index: Index = serde_json::from_slice(&text).map_err(|e| wrong(e.to_string()))?;
         if index.format != FORMAT || index.preprocessing != preprocess::NAME {
             let (format, name) = (index.format, &index.preprocessing);
             return Err(wrong(format!("format {format}, {name}; expected {FORMAT}, {}", preprocess::NAME)));
@@ -181,6 +187,14 @@ impl Cache {
             cache.push(subject, scan);
         }
         Ok(cache)
+    }
+
+    /// The subjects of an index, whether or not their scans are still in the cache.
+    ///
+    /// # Errors
+    /// When the index cannot be read, or is none.
+    pub fn subjects_of_index(path: &Path) -> Result<Vec<CachedSubject>, CacheError> {
+        Ok(Index::read(path)?.subjects)
     }
 
     /// Number of subjects.

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{ExportError, Fold};
 use crate::network::manifest::SUBJECTS;
+use crate::research::pretrained_on;
 use crate::research::run_folder::{RunFolder, RunFolderError};
 
 /// The record of out-of-fold logits.
@@ -59,7 +60,9 @@ pub(super) fn records(
     identities: &BTreeMap<String, String>,
     out_of_fold: &[OutOfFold],
 ) -> Result<Vec<(&'static str, Vec<u8>)>, ExportError> {
-    let hashes: BTreeSet<&str> = identities.values().map(String::as_str).collect();
+    let before = pretrained_on::read(run)?;
+    let own = identities.values().map(String::as_str);
+    let hashes: BTreeSet<&str> = own.chain(before.iter().map(|seen| seen.subject.as_str())).collect();
     let subjects: String = hashes.into_iter().map(|hash| format!("{hash}\n")).collect();
     let table = |message: String| RunFolderError::Table { path: OUT_OF_FOLD.into(), message };
     let mut writer = csv::Writer::from_writer(Vec::new());
