@@ -126,6 +126,17 @@ pub enum TrainingPrecision {
     Bf16,
 }
 
+/// What may be varied beside the rotation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Variation {
+    /// Left-right flip.
+    Flip,
+    /// Scale, shift, contrast and noise.
+    Intensity,
+    /// Point spread, anisotropy and shading of another scanner.
+    Protocol,
+}
+
 /// Random changes of a training volume; see `augment` for their ranges.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -228,6 +239,10 @@ pub struct Said {
     pub learning_rate: Option<f64>,
     /// `--decay`
     pub decay: Option<Decay>,
+    /// `--rotation`
+    pub rotation_deg: Option<f64>,
+    /// `--augment`: all that is varied beside the rotation.
+    pub augment: Option<Vec<Variation>>,
     /// `--precision`
     pub precision: Option<TrainingPrecision>,
     /// `--threads`
@@ -273,6 +288,10 @@ impl Plan {
             (None, _) => Choice::ours(Trainable::All),
             (Some(_), said) => Choice::paper(Trainable::Layer4).or_user(said),
         };
+        let varies = |variation| {
+            let by_profile = if ours { Choice::ours(true) } else { Choice::paper(false) };
+            by_profile.or_user(said.augment.as_ref().map(|said| said.contains(&variation)))
+        };
         Plan {
             format: FORMAT,
             profile,
@@ -299,10 +318,10 @@ impl Plan {
             plateau_patience: Choice::paper(5),
             early_stopping_patience: Choice::ours(15),
             augmentation: AugmentationChoice {
-                rotation_deg: Choice::paper(15.0),
-                flip: if ours { Choice::ours(true) } else { Choice::paper(false) },
-                intensity: if ours { Choice::ours(true) } else { Choice::paper(false) },
-                protocol: if ours { Choice::ours(true) } else { Choice::paper(false) },
+                rotation_deg: Choice::paper(15.0).or_user(said.rotation_deg),
+                flip: varies(Variation::Flip),
+                intensity: varies(Variation::Intensity),
+                protocol: varies(Variation::Protocol),
             },
             precision: Choice::ours(TrainingPrecision::Fp32).or_user(said.precision),
             threads: Choice::ours(2).or_user(said.threads),
@@ -356,6 +375,9 @@ impl Plan {
             && !(value.is_finite() && *value > 0.0 && *value <= 100.0)
         {
             return wrong("lesion_guidance", "a number above 0, at most 100", value);
+        }
+        if !(0.0..=45.0).contains(&self.augmentation.rotation_deg.value) {
+            return wrong("rotation_deg", "0 to 45 degrees", &self.augmentation.rotation_deg.value);
         }
         if !(1..=256).contains(&self.threads.value) {
             return wrong("threads", "1 to 256", &self.threads.value);

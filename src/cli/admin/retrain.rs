@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
 use super::epoch_bar::EpochBar;
@@ -17,7 +18,7 @@ use crate::network::Architecture;
 use crate::research::archive::{Archive, fingerprint};
 use crate::research::cache::{self, Cache};
 use crate::research::collect;
-use crate::research::plan::{Decay, Plan, Pretrained, Profile, Said, Trainable, TrainingPrecision};
+use crate::research::plan::{Decay, Plan, Pretrained, Profile, Said, Trainable, TrainingPrecision, Variation};
 use crate::research::pretrained_on;
 use crate::research::report::LivePage;
 use crate::research::run_folder::RunFolder;
@@ -108,6 +109,12 @@ pub struct Args {
     /// How the learning rate falls: with the validation loss, or along a cosine over all epochs [default: plateau].
     #[arg(long, value_enum)]
     decay: Option<Decay>,
+    /// Largest rotation about each axis that training volumes are turned by, degrees [default: 15].
+    #[arg(long, value_name = "DEGREES")]
+    rotation: Option<f64>,
+    /// What else is varied while training, or none [default: all of it; with --profile paper: none].
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = variation)]
+    augment: Option<Vec<Option<Variation>>>,
     /// Threads of the trainer; results on CPU depend on it [default: 2].
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -136,6 +143,16 @@ pub(super) fn edges(text: &str) -> Result<Edges, String> {
     let count = text.split(',').count();
     let edges: Edges = edges.try_into().map_err(|_| format!("expected three numbers D,H,W, found {text:?}"))?;
     if count == 3 { Ok(edges) } else { Err(format!("expected three numbers D,H,W, found {count}")) }
+}
+
+/// `none`, or what is varied.
+fn variation(name: &str) -> Result<Option<Variation>, String> {
+    let name = name.trim();
+    if name == "none" {
+        return Ok(None);
+    }
+    let wrong = |_| format!("{name:?} is none of flip, intensity, protocol and none");
+    Variation::from_str(name, false).map(Some).map_err(wrong)
 }
 
 /// A run of one modality, ready to be trained.
@@ -246,6 +263,8 @@ impl Args {
             batch: self.batch,
             learning_rate: self.learning_rate,
             decay: self.decay,
+            rotation_deg: self.rotation,
+            augment: self.augment.as_ref().map(|list| list.iter().copied().flatten().collect()),
             precision: self.precision,
             threads: self.threads,
         }
