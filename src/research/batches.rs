@@ -20,10 +20,21 @@ pub trait VolumeSource: Send + Sync {
     fn shape(&self) -> [usize; 3];
     /// The values of one volume, C order, `D·H·W` of them.
     fn volume(&self, index: usize) -> &[f32];
-    /// 1 inside the lesion, as many values in the same order; none where there is no mask.
-    fn lesion(&self, _index: usize) -> Option<&[u8]> {
-        None
+    /// Where the lesion of one volume is. A source that says nothing knows of none of its volumes.
+    fn lesion(&self, _index: usize) -> Lesion<'_> {
+        Lesion::Unknown
     }
+}
+
+/// What a [`VolumeSource`] knows of a volume's lesion.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lesion<'a> {
+    /// It is where these values are 1 and not 0: as many as the volume has, in the same order.
+    Inside(&'a [u8]),
+    /// There is none: a control.
+    Nowhere,
+    /// There is one, and no usable mask says where. That is not the same as none.
+    Unknown,
 }
 
 /// One sample of a set.
@@ -127,17 +138,26 @@ pub struct Batch {
     pub indices: Vec<usize>,
     /// `[B, 1, D, H, W]`.
     pub shape: [usize; 5],
-    /// How much of each voxel belongs to the lesion, 0 to 1, of the images' shape; zeros for whoever has no mask. None
-    /// where nobody asked.
-    pub lesions: Option<Vec<f32>>,
+    /// Where the lesions are; none where nobody asked.
+    pub lesions: Option<BatchLesions>,
     pool: BufferPool,
+}
+
+/// Where the lesions of a batch are.
+#[derive(Debug)]
+pub struct BatchLesions {
+    /// How much of each voxel belongs to the lesion, 0 to 1, of the images' shape; zeros without a lesion, and where it
+    /// is unknown.
+    pub shares: Vec<f32>,
+    /// Of each sample, whether its lesion, or that it has none, is known.
+    pub known: Vec<bool>,
 }
 
 impl Drop for Batch {
     fn drop(&mut self) {
         let mut free = locked(&self.pool.0);
         free.push(std::mem::take(&mut self.images));
-        free.extend(self.lesions.take());
+        free.extend(self.lesions.take().map(|lesions| lesions.shares));
     }
 }
 

@@ -23,7 +23,7 @@ use tch::{Device, TchError, Tensor};
 use super::adam::{Adam, AdamError};
 use super::checkpoint::{CheckpointError, Latest};
 use super::device;
-use super::guidance::Guidance;
+use super::guidance::{Guidance, Lesions};
 use super::network::{Network, NetworkError, Options};
 use super::out_of_memory::{self, OutOfMemory};
 use super::predict::{self, Figures, PredictError};
@@ -332,7 +332,8 @@ impl<S: VolumeSource + 'static> Fold<S> {
         let classes = Tensor::f_from_slice(&batch.labels)?.f_to_device(self.device)?;
         match (guidance, &batch.lesions) {
             (Some(guidance), Some(lesions)) => {
-                step::train_guided(network, guidance, adam, &volumes, &classes, &of_shape(lesions)?)
+                let lesions = Lesions { shares: of_shape(&lesions.shares)?, known: lesions.known.clone() };
+                step::train_guided(network, guidance, adam, &volumes, &classes, &lesions)
             }
             _ => step::train(network, adam, &volumes, &classes),
         }

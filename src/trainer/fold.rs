@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use fcdd::network::spec::FCD;
-use fcdd::research::batches::{Sample, VolumeSource};
+use fcdd::research::batches::{Lesion, Sample, VolumeSource};
 use fcdd::research::cache::Cache;
 use fcdd::research::run_folder::{Part, RunFolder};
 use fcdd::research::splits::Splits;
@@ -52,8 +52,18 @@ impl VolumeSource for Volumes {
         self.0.volume(index)
     }
 
-    fn lesion(&self, index: usize) -> Option<&[u8]> {
-        self.0.roi(index)
+    fn lesion(&self, index: usize) -> Lesion<'_> {
+        lesion(self.0.roi(index), self.0.subject(index).group)
+    }
+}
+
+/// What a mask on the input grid, or its absence, says. A patient without one has a lesion all the same: there was no
+/// mask, or it could not be used.
+fn lesion(mask: Option<&[u8]>, group: Group) -> Lesion<'_> {
+    match (mask, group) {
+        (Some(inside), _) => Lesion::Inside(inside),
+        (None, Group::Hc) => Lesion::Nowhere,
+        (None, Group::Fcd) => Lesion::Unknown,
     }
 }
 
@@ -109,4 +119,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // One sentence, in which the causes are said already; libtorch adds a stack trace to its own.
     trained.map_err(|error| anyhow!("{}", error.to_string().lines().next().unwrap_or_default().to_owned()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_mask_only_a_control_is_known_to_have_no_lesion() {
+        let inside = [0_u8, 1];
+        assert_eq!(lesion(Some(&inside), Group::Fcd), Lesion::Inside(&inside));
+        assert_eq!(lesion(None, Group::Fcd), Lesion::Unknown);
+        assert_eq!(lesion(None, Group::Hc), Lesion::Nowhere);
+    }
 }

@@ -11,8 +11,11 @@
 //!
 //! Both are binary cross-entropies, in which a lesion weighs more than the rest because it is small. The classifiers and
 //! the offset exist while training only; they are no part of the network that is exported. Cell `i` is centred at input
-//! index `stride · i`, as everywhere. Controls and patients without a mask count as "no lesion anywhere" and are the
-//! reason why a mask that is missing should be rare.
+//! index `stride · i`, as everywhere.
+//!
+//! A control teaches that there is no lesion anywhere. A patient without a mask, or with one that could not be used,
+//! has a lesion all the same, in cells that nobody named: it has no part in these losses, which are the means over the
+//! cells of the others. The cross-entropy is that of all.
 //!
 //! None of this is the paper's. Heat-Scores of a guided network say how well it learned what it was shown; beside those
 //! of an unguided one the plan must be read.
@@ -33,6 +36,15 @@ const LATE_WEIGHT: f64 = 15.0;
 const FIRST_BIAS: f64 = -4.0;
 /// Stages with a classifier of their own, if they learn.
 const STAGES: [usize; 2] = [1, 2];
+
+/// Where the lesions of a batch are.
+#[derive(Debug)]
+pub struct Lesions {
+    /// `[batch, 1, D, H, W]`, on the network's device: how much of each voxel is lesion, 0 to 1.
+    pub shares: Tensor,
+    /// Of each subject, whether that is known.
+    pub known: Vec<bool>,
+}
 
 /// The classifiers that learn beside a network.
 #[derive(Debug)]
@@ -114,7 +126,7 @@ impl Guidance {
         Ok(())
     }
 
-    /// What is added to the cross-entropy. `lesions` is `[batch, 1, D, H, W]`, how much of each voxel is lesion (0 to 1);
+    /// What is added to the cross-entropy: the mean over the subjects whose lesions are known, 0 where nobody's is.
     /// `stages` are the outputs of the stages, from the first.
     ///
     /// # Errors
@@ -124,22 +136,23 @@ impl Guidance {
         network: &Network,
         output: &Output,
         stages: &[Tensor],
-        lesions: &Tensor,
+        lesions: &Lesions,
     ) -> Result<Tensor, TchError> {
-        let mut sum = self.late(network, &output.features, lesions)?;
+        let known = weights_of_subjects(&lesions.known, self.offset.kind(), self.offset.device())?;
+        let mut sum = self.late(network, &output.features, &lesions.shares, &known)?;
         for head in &self.heads {
             let Some(cells) = stages.get(head.stage - 1) else { continue };
             let cells = cells.f_to_kind(head.kernel.kind())?;
             let said = cells.f_conv3d(&head.kernel, Some(&head.bias), [1; 3], [0; 3], [1; 3], 1)?;
-            let share = around_cells(lesions, head.stride, &said, |padded, edges| {
+            let share = around_cells(&lesions.shares, head.stride, &said, |padded, edges| {
                 padded.f_avg_pool3d(edges, edges, [0; 3], false, true, None::<i64>)
             })?;
-            sum = sum.f_add(&weighted(&said, &share, EARLY_WEIGHT)?)?;
+            sum = sum.f_add(&weighted(&said, &share, EARLY_WEIGHT, &known)?)?;
         }
         sum.f_mul_scalar(self.weight)
     }
 
-    fn late(&self, network: &Network, features: &Tensor, lesions: &Tensor) -> Result<Tensor, TchError> {
+    fn late(&self, network: &Network, features: &Tensor, lesions: &Tensor, known: &Tensor) -> Result<Tensor, TchError> {
         let classifier = network.classifier_weight();
         let (fcd, other) = (FCD as i64, 1 - FCD as i64);
         let difference = classifier.f_get(fcd)?.f_sub(&classifier.f_get(other)?)?.f_view([1, -1, 1, 1, 1])?;
@@ -149,7 +162,7 @@ impl Guidance {
         let reached = around_cells(lesions, stride, &said, |padded, edges| {
             padded.f_max_pool3d(edges, edges, [0; 3], [1; 3], false)
         })?;
-        weighted(&said, &reached, LATE_WEIGHT)
+        weighted(&said, &reached, LATE_WEIGHT, known)
     }
 }
 
@@ -170,10 +183,23 @@ fn around_cells(
     pooled.f_to_kind(cells.kind())
 }
 
-/// Mean binary cross-entropy of logits, in which the positive part of each target weighs `weight` times.
-fn weighted(logits: &Tensor, targets: &Tensor, weight: f64) -> Result<Tensor, TchError> {
+/// What a subject's cells weigh in a mean over all cells, `[batch, 1, 1, 1, 1]`: nothing where its lesion is unknown,
+/// and elsewhere so much that it becomes the mean over the others.
+///
+/// Cells are weighed and not left out, because autograd wants every parameter in the loss, also where nobody is known.
+fn weights_of_subjects(known: &[bool], kind: Kind, device: Device) -> Result<Tensor, TchError> {
+    let count = known.iter().filter(|known| **known).count();
+    // Where that is 0, so is every weight.
+    let of_known = known.len() as f64 / count.max(1) as f64;
+    let weights: Vec<f64> = known.iter().map(|known| if *known { of_known } else { 0.0 }).collect();
+    Tensor::f_from_slice(&weights)?.f_view([-1, 1, 1, 1, 1])?.f_to_kind(kind)?.f_to_device(device)
+}
+
+/// Mean binary cross-entropy of logits, in which the positive part of each target weighs `weight` times, and each
+/// subject's cells `of_subjects`.
+fn weighted(logits: &Tensor, targets: &Tensor, weight: f64, of_subjects: &Tensor) -> Result<Tensor, TchError> {
     let weight = Tensor::f_full([1], weight, (logits.kind(), logits.device()))?;
-    logits.f_binary_cross_entropy_with_logits(targets, None::<&Tensor>, Some(&weight), Reduction::Mean)
+    logits.f_binary_cross_entropy_with_logits(targets, Some(of_subjects), Some(&weight), Reduction::Mean)
 }
 
 #[cfg(test)]
@@ -194,6 +220,11 @@ mod tests {
             let _ = lesions.get(0).get(0).get(d).get(h).get(w).fill_(1.0);
         }
         lesions
+    }
+
+    /// Of two subjects of whom all is known.
+    fn known(shares: &Tensor) -> Lesions {
+        Lesions { shares: shares.shallow_clone(), known: vec![true; 2] }
     }
 
     fn network(weights: impl FnOnce(&mut BTreeMap<String, WeightTensor>)) -> Network {
@@ -230,7 +261,7 @@ mod tests {
     #[test]
     fn the_first_loss_is_that_of_the_hand() {
         let network = network(|tensors| tensors.get_mut("fc.weight").unwrap().data.fill(0.0));
-        let lesions = lesion_at(&[[16, 32, 32], [17, 32, 32]]);
+        let lesions = known(&lesion_at(&[[16, 32, 32], [17, 32, 32]]));
         let (output, stages) =
             network.forward_with_stages(&Tensor::randn(SHAPE, (Kind::Float, Device::Cpu)), Mode::Evaluate).unwrap();
         let loss = f64::try_from(guidance(&network).loss(&network, &output, &stages, &lesions).unwrap()).unwrap();
@@ -250,8 +281,9 @@ mod tests {
         let mut guidance = guidance(&network);
         let learning: Vec<(String, Tensor)> = network.learning().into_iter().chain(guidance.learning()).collect();
         let mut adam = Adam::new(learning, 1e-2).unwrap();
-        let lesions = lesion_at(&[[16, 32, 32]]).max_pool3d([9, 9, 9], [1, 1, 1], [4, 4, 4], [1, 1, 1], false);
-        let volumes = Tensor::randn(SHAPE, (Kind::Float, Device::Cpu)) + &lesions * 3.0;
+        let shares = lesion_at(&[[16, 32, 32]]).max_pool3d([9, 9, 9], [1, 1, 1], [4, 4, 4], [1, 1, 1], false);
+        let volumes = Tensor::randn(SHAPE, (Kind::Float, Device::Cpu)) + &shares * 3.0;
+        let lesions = known(&shares);
         let classes = Tensor::from_slice(&[1_i64, 0]);
         let of_now = |guidance: &Guidance| {
             let (output, stages) = network.forward_with_stages(&volumes, Mode::Train).unwrap();
@@ -271,6 +303,65 @@ mod tests {
         assert_eq!(of_now(&other), after);
         guidance.restore(&BTreeMap::new()).unwrap();
         assert_eq!(guidance.state().unwrap(), saved);
+    }
+
+    #[test]
+    fn a_subject_whose_lesion_is_unknown_has_no_part_in_the_loss() {
+        let network = network(|_| {});
+        let mut guidance = guidance(&network);
+        let kernels = [("stage1.weight", 2), ("stage2.weight", 4)]
+            .map(|(name, channels)| (name.to_owned(), WeightTensor::filled(&[1, channels, 1, 1, 1], 0.5)));
+        guidance.restore(&BTreeMap::from(kernels)).unwrap();
+        // The guidance does not read the classifier's bias.
+        let learning: Vec<Tensor> = network
+            .learning()
+            .into_iter()
+            .filter(|(name, _)| name != "fc.bias")
+            .chain(guidance.learning())
+            .map(|(_, tensor)| tensor)
+            .collect();
+        let volumes = Tensor::randn([3, 1, 32, 64, 64], (Kind::Float, Device::Cpu));
+        let shares = Tensor::rand([3, 1, 32, 64, 64], (Kind::Float, Device::Cpu));
+        let _ = shares.get(1).fill_(1.0);
+        // Where running statistics normalise, subjects do not see each other.
+        let of = |subjects: &[i64], known: &[bool]| {
+            let at = Tensor::from_slice(subjects);
+            let lesions = Lesions { shares: shares.index_select(0, &at), known: known.to_vec() };
+            let (output, stages) = network.forward_with_stages(&volumes.index_select(0, &at), Mode::Evaluate).unwrap();
+            let loss = guidance.loss(&network, &output, &stages, &lesions).unwrap();
+            let gradients = Tensor::run_backward(&[&loss], &learning, false, false);
+            (f64::try_from(loss).unwrap(), gradients)
+        };
+        let norm = |tensor: &Tensor| f64::try_from(tensor.norm()).unwrap();
+
+        let (with, gradients_with) = of(&[0, 1, 2], &[true, false, true]);
+        let (without, gradients_without) = of(&[0, 2], &[true, true]);
+        assert!((with - without).abs() < 1e-5 * without, "{with} {without}");
+        for (a, b) in gradients_with.iter().zip(&gradients_without) {
+            assert!(norm(&(a - b)) <= 1e-4 * norm(b), "{a:?} {b:?}");
+        }
+        assert!((of(&[0, 1, 2], &[true; 3]).0 - without).abs() > 1e-3 * without);
+
+        let (nothing, gradients) = of(&[0, 1, 2], &[false; 3]);
+        assert_eq!(nothing, 0.0);
+        assert!(gradients.iter().all(|gradient| norm(gradient) == 0.0));
+    }
+
+    #[test]
+    fn a_step_in_which_no_lesion_is_known_is_a_step_without_guidance() {
+        let (guided, plain) = (network(|_| {}), network(|_| {}));
+        let guidance = guidance(&guided);
+        let before = guidance.state().unwrap();
+        let volumes = Tensor::randn(SHAPE, (Kind::Float, Device::Cpu));
+        let classes = Tensor::from_slice(&[1_i64, 1]);
+        let lesions = Lesions { known: vec![false; 2], ..known(&lesion_at(&[])) };
+        let learning: Vec<(String, Tensor)> = guided.learning().into_iter().chain(guidance.learning()).collect();
+        let mut adam = Adam::new(learning, 1e-2).unwrap();
+        let done = step::train_guided(&guided, &guidance, &mut adam, &volumes, &classes, &lesions).unwrap();
+        let mut adam = Adam::new(plain.learning(), 1e-2).unwrap();
+        assert_eq!(step::train(&plain, &mut adam, &volumes, &classes).unwrap().loss, done.loss);
+        assert_eq!(guided.to_weights().unwrap(), plain.to_weights().unwrap());
+        assert_eq!(guidance.state().unwrap(), before);
     }
 
     #[test]

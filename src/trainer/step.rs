@@ -3,7 +3,7 @@
 use tch::{Reduction, TchError, Tensor};
 
 use super::adam::{Adam, AdamError};
-use super::guidance::Guidance;
+use super::guidance::{Guidance, Lesions};
 use super::network::{Mode, Network, NetworkError};
 
 /// A step failed.
@@ -67,8 +67,8 @@ pub fn train(network: &Network, adam: &mut Adam, volumes: &Tensor, classes: &Ten
     Ok(Step { loss: f64::try_from(&loss)?, logits })
 }
 
-/// As [`train`], with what [`Guidance`] adds to the loss. `lesions` is `[batch, 1, D, H, W]`, how much of each voxel is
-/// lesion; `adam` is of the network's parameters and then the guidance's.
+/// As [`train`], with what [`Guidance`] adds to the loss. `adam` is of the network's parameters and then the
+/// guidance's.
 ///
 /// # Errors
 /// As [`train`].
@@ -78,7 +78,7 @@ pub fn train_guided(
     adam: &mut Adam,
     volumes: &Tensor,
     classes: &Tensor,
-    lesions: &Tensor,
+    lesions: &Lesions,
 ) -> Result<Step, StepError> {
     let (output, stages) = network.forward_with_stages(volumes, Mode::Train)?;
     let loss = cross_entropy(&output.logits, classes)?;

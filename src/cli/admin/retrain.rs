@@ -104,6 +104,7 @@ pub struct Args {
     /// Also teach the network where lesions are, from the archive's masks; the weight of that beside the classes.
     ///
     /// Not the paper's: for archives that are too small to be learned from by their labels alone. 1 weighs places like classes.
+    /// A patient without a usable mask teaches its class only.
     #[arg(long, value_name = "WEIGHT")]
     lesion_guidance: Option<f64>,
     /// How the learning rate falls: with the validation loss, or along a cosine over all epochs [default: plateau].

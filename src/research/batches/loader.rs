@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::order::{cut, shuffle};
-use super::{Batch, BatchError, BatchOptions, BufferPool, Sample, VolumeSource, locked};
+use super::{Batch, BatchError, BatchLesions, BatchOptions, BufferPool, Lesion, Sample, VolumeSource, locked};
 use crate::research::augment::{DrawKey, Scratch};
 
 /// An iterator over one epoch's batches.
@@ -188,7 +188,10 @@ impl<S: VolumeSource> Work<S> {
             labels: samples.iter().map(|s| s.label).collect(),
             indices: samples.iter().map(|s| s.index).collect(),
             shape: [samples.len(), 1, shape[0], shape[1], shape[2]],
-            lesions: self.options.lesions.then(|| self.pool.take(samples.len() * voxels)),
+            lesions: self.options.lesions.then(|| BatchLesions {
+                shares: self.pool.take(samples.len() * voxels),
+                known: samples.iter().map(|s| self.source.lesion(s.index) != Lesion::Unknown).collect(),
+            }),
             pool: self.pool.clone(),
         };
         let options = &self.options;
@@ -208,9 +211,9 @@ impl<S: VolumeSource> Work<S> {
                 }
             }
         }
-        let lesions = batch.lesions.iter_mut().flat_map(|lesions| lesions.chunks_exact_mut(voxels.max(1)));
+        let lesions = batch.lesions.iter_mut().flat_map(|lesions| lesions.shares.chunks_exact_mut(voxels.max(1)));
         for (sample, out) in samples.iter().zip(lesions) {
-            let Some(lesion) = self.source.lesion(sample.index) else {
+            let Lesion::Inside(lesion) = self.source.lesion(sample.index) else {
                 out.fill(0.0);
                 continue;
             };
@@ -299,7 +302,7 @@ mod tests {
         assert!(one.iter().all(|b| b.2.iter().zip(&b.1).all(|(i, l)| *i as i64 % 2 == *l)));
     }
 
-    /// A volume that is its own lesion.
+    /// Volumes that are their own lesions. Of every three, one has none, one has a mask, one is empty and lacks it.
     struct Blocks;
 
     impl VolumeSource for Blocks {
@@ -308,11 +311,11 @@ mod tests {
         }
         fn volume(&self, index: usize) -> &[f32] {
             const VALUES: [[f32; 120]; 2] = [values(0), values(1)];
-            &VALUES[index % 2]
+            &VALUES[usize::from(index % 3 == 1)]
         }
-        fn lesion(&self, index: usize) -> Option<&[u8]> {
+        fn lesion(&self, index: usize) -> Lesion<'_> {
             const INSIDE: [u8; 120] = inside();
-            (index % 2 == 1).then_some(&INSIDE)
+            [Lesion::Nowhere, Lesion::Inside(&INSIDE), Lesion::Unknown][index % 3]
         }
     }
 
@@ -335,18 +338,22 @@ mod tests {
     }
 
     #[test]
-    fn a_lesion_turns_with_its_volume_and_is_empty_without_a_mask() {
+    fn a_lesion_turns_with_its_volume_and_one_without_a_mask_is_empty_and_unknown() {
         let turned = Augmentation { flip: true, ..Augmentation::paper() };
         for augmentation in [None, Some(turned)] {
-            let samples = (0..8).map(|index| Sample { index, label: 0, subject: format!("sub-{index}") }).collect();
+            let samples = (0..12).map(|index| Sample { index, label: 0, subject: format!("sub-{index}") }).collect();
             let asked = BatchOptions { augmentation, lesions: true, ..options(2) };
-            let mut filled = 0;
+            let (mut filled, mut unknown) = (0, Vec::new());
             for batch in Batches::start(Arc::new(Blocks), samples, asked, &BufferPool::default()).unwrap() {
                 let batch = batch.unwrap();
-                assert_eq!(batch.lesions.as_ref(), Some(&batch.images));
+                let lesions = batch.lesions.as_ref().unwrap();
+                assert_eq!(lesions.shares, batch.images);
                 filled += batch.images.chunks(120).filter(|image| image.iter().any(|v| *v > 0.0)).count();
+                assert_eq!(lesions.known.len(), batch.indices.len());
+                unknown.extend(batch.indices.iter().zip(&lesions.known).filter(|(_, known)| !**known).map(|(i, _)| *i));
             }
-            assert_eq!(filled, 4);
+            unknown.sort_unstable();
+            assert_eq!((filled, unknown), (4, vec![2, 5, 8, 11]));
         }
     }
 
