@@ -213,7 +213,7 @@ impl<S: VolumeSource + 'static> Fold<S> {
         };
         let mut schedule = schedule;
         let mut network = Network::from_weights(spec, &weights, self.device, self.options())?;
-        let mut guidance = self.guidance(&network)?;
+        let mut guidance = Guidance::of_plan(&self.plan, &network)?;
         let of_guidance = guidance.as_ref().map(Guidance::learning).unwrap_or_default();
         let learning = network.learning().into_iter().chain(of_guidance).collect();
         let mut adam = Adam::new(learning, schedule.learning_rate())?;
@@ -337,14 +337,6 @@ impl<S: VolumeSource + 'static> Fold<S> {
             }
             _ => step::train(network, adam, &volumes, &classes),
         }
-    }
-
-    /// What guides, where the plan wants it.
-    fn guidance(&self, network: &Network) -> Result<Option<Guidance>, FoldError> {
-        let Some(weight) = &self.plan.lesion_guidance else { return Ok(None) };
-        let kind = self.options().precision.parameter_kind();
-        let made = Guidance::new(network.spec(), weight.value, network.first_stage(), kind, self.device);
-        Ok(Some(made?))
     }
 
     /// Logits of the test and validation subjects, written durably.

@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 
 use fcdd::network::spec::FCD;
 use fcdd::network::{NetworkSpec, Tensor as WeightTensor};
+use fcdd::research::plan::Plan;
 use tch::{Device, Kind, Reduction, TchError, Tensor};
 
 use super::network::{Network, Output, from_tensor, to_tensor};
@@ -67,6 +68,16 @@ struct Head {
 }
 
 impl Guidance {
+    /// What a plan wants beside its network; none where it wants no guidance.
+    ///
+    /// # Errors
+    /// As [`Guidance::new`].
+    pub fn of_plan(plan: &Plan, network: &Network) -> Result<Option<Self>, TchError> {
+        let Some(weight) = &plan.lesion_guidance else { return Ok(None) };
+        let kind = network.classifier_weight().kind();
+        Guidance::new(network.spec(), weight.value, network.first_stage(), kind, network.device()).map(Some)
+    }
+
     /// Classifiers that know nothing yet, beside a network whose stages learn from `first_stage` on.
     ///
     /// # Errors

@@ -1,8 +1,9 @@
 //! When memory runs out: which batch would have fitted.
 //!
 //! Nothing is estimated: smaller steps are tried (each a training step of a new network on volumes of the plan's size,
-//! half as many each time, then between the last two) until one fits. A step needs more than anything else that a fold
-//! does, so this answers for validation, prediction and the weights too.
+//! half as many each time, then between the last two) until one fits. Where the plan wants guidance, the steps are
+//! guided: its classifiers and losses need memory too. A step needs more than anything else that a fold does, so this
+//! answers for validation, prediction and the weights too.
 
 use fcdd::network::random_init;
 use fcdd::research::plan::Plan;
@@ -10,6 +11,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::adam::Adam;
 use super::device;
+use super::guidance::{Guidance, Lesions};
 use super::network::{Network, Options};
 use super::step::{self, StepError};
 
@@ -85,15 +87,25 @@ impl OutOfMemory {
     }
 }
 
-/// A training step of `size` volumes, by a network of its own.
+/// A training step of `size` volumes, guided where the plan's are, by a network of its own.
 fn try_step(plan: &Plan, options: Options, device: Device, size: usize) -> Result<(), StepError> {
     let spec = plan.spec();
     let network = Network::from_weights(spec, &random_init(&spec, 0), device, options)?;
-    let mut adam = Adam::new(network.learning(), plan.learning_rate.value)?;
+    let guidance = Guidance::of_plan(plan, &network)?;
+    let of_guidance = guidance.as_ref().map(Guidance::learning).unwrap_or_default();
+    let mut adam = Adam::new(network.learning().into_iter().chain(of_guidance).collect(), plan.learning_rate.value)?;
     let [d, h, w] = plan.input.value.map(|edge| edge as i64);
     let volumes = Tensor::f_zeros([size as i64, 1, d, h, w], (Kind::Float, device))?;
     let classes = Tensor::f_zeros([size as i64], (Kind::Int64, device))?;
-    step::train(&network, &mut adam, &volumes, &classes)?;
+    match guidance {
+        Some(guidance) => {
+            let lesions = Lesions { shares: volumes.f_zeros_like()?, known: vec![true; size] };
+            step::train_guided(&network, &guidance, &mut adam, &volumes, &classes, &lesions)?;
+        }
+        None => {
+            step::train(&network, &mut adam, &volumes, &classes)?;
+        }
+    }
     Ok(())
 }
 
@@ -186,5 +198,20 @@ mod tests {
         let huge = Plan { input: Choice::ours([1 << 20; 3]), ..plan };
         let error = OutOfMemory::find(&huge, options, Device::Cpu, 20, &no_memory());
         assert!(matches!(error, OutOfMemory::NotEvenTwo { batch: 6, .. }), "{error}");
+    }
+
+    #[test]
+    fn a_guided_plan_is_tried_with_guided_steps() {
+        let said = Said { width: Some(1), input: Some([16, 16, 16]), ..Said::default() };
+        let plan = Plan::new(Profile::Paper, Sequence::T1, String::new(), None, 1, &said);
+        let tried = |weight: Option<f64>| {
+            let plan = Plan { lesion_guidance: weight.map(Choice::ours), ..plan.clone() };
+            try_step(&plan, Options::new(Trainable::All), Device::Cpu, 3)
+        };
+        tried(None).unwrap();
+        tried(Some(1.0)).unwrap();
+        // A weight that no plan may have shows that the step had the guidance's loss.
+        let error = tried(Some(f64::INFINITY)).unwrap_err();
+        assert!(matches!(error, StepError::Diverged(_)), "{error}");
     }
 }
