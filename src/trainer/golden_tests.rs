@@ -1,5 +1,5 @@
-//! The network, its gradients and the optimiser against PyTorch (`tests/golden/training.py`), and what no golden
-//! value says: resuming, freezing, precision.
+//! The network, its gradients, the optimiser and guidance against PyTorch (`tests/golden/training.py`, `guidance.py`),
+//! and what no golden value says: resuming, freezing, precision.
 
 use fcdd::network::{Architecture, Geometry, NetworkSpec, Tensor as WeightTensor, Weights, random_init};
 use fcdd::research::plan::Trainable;
@@ -7,6 +7,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::adam::Adam;
 use super::golden_network::{GoldenNetwork, formula_volumes, formula_weights, wave};
+use super::guidance::{Guidance, Lesions};
 use super::network::{Mode, Network, NetworkError, Options};
 use super::precision::Precision;
 use super::step::{self, StepError};
@@ -40,6 +41,29 @@ struct Dilated {
     input: [usize; 3],
     shape: Vec<i64>,
     features: Vec<f64>,
+}
+
+/// A case of `guidance.json`.
+#[derive(serde::Deserialize)]
+struct Guided {
+    #[serde(flatten)]
+    network: GoldenNetwork,
+    trainable: Trainable,
+    weight: f64,
+    classes: Vec<i64>,
+    /// Of each subject; none where its lesion is unknown.
+    lesions: Vec<Option<Vec<LesionBox>>>,
+    loss: f64,
+    learning: Vec<String>,
+    gradients: Vec<[f64; 3]>,
+}
+
+/// Voxels `[D, H, W]` from the first to before the last, and how much of each is lesion.
+#[derive(serde::Deserialize)]
+struct LesionBox {
+    from: [i64; 3],
+    to: [i64; 3],
+    share: f64,
 }
 
 #[derive(serde::Deserialize)]
@@ -159,6 +183,69 @@ fn faithful_computes_the_features_of_medicalnets_dilated_network_subsampled() {
         let features = tch::no_grad(|| network.forward(&volumes, Mode::Evaluate)).unwrap().features;
         assert_eq!(features.size(), case.shape, "{}", case.architecture);
         assert_close(case.architecture.name(), &values(&features), &case.features, 1e-4);
+    }
+}
+
+/// The lesions of a guided case, of volumes of that shape.
+fn lesions(case: &Guided, shape: [i64; 5]) -> Lesions {
+    let shares = Tensor::zeros(shape, (Kind::Double, Device::Cpu));
+    for (subject, boxes) in case.lesions.iter().enumerate() {
+        for LesionBox { from, to, share } in boxes.iter().flatten() {
+            let mut inside = shares.get(subject as i64).get(0);
+            for (axis, (from, to)) in from.iter().zip(to).enumerate() {
+                inside = inside.narrow(axis as i64, *from, to - from);
+            }
+            let _ = inside.fill_(*share);
+        }
+    }
+    Lesions { shares, known: case.lesions.iter().map(Option::is_some).collect() }
+}
+
+/// Gives the guidance the script's values: where it begins, with kernels of 0, its classifiers pass no gradient on.
+fn fill_guidance(guidance: &mut Guidance) {
+    let mut state = guidance.state().unwrap();
+    for (index, (name, _)) in guidance.learning().into_iter().enumerate() {
+        let data = &mut state.get_mut(&name).unwrap().data;
+        *data = wave(data.len(), 4000 + index).into_iter().map(|value| value as f32).collect();
+    }
+    guidance.restore(&state).unwrap();
+}
+
+#[test]
+fn the_loss_of_guidance_and_all_gradients_with_it_are_pytorchs() {
+    let cases: Vec<Guided> = serde_json::from_str(include_str!("../../tests/golden/guidance.json")).unwrap();
+    assert_eq!(cases.len(), 5);
+    assert!(cases.iter().any(|case| case.lesions.iter().any(Option::is_none)), "nobody's lesion is unknown");
+    for (number, case) in cases.into_iter().enumerate() {
+        let spec = case.network.spec();
+        let weights = formula_weights(&spec);
+        let [d, h, w] = case.network.input.map(|edge| edge as i64);
+        let shape = [case.classes.len() as i64, 1, d, h, w];
+        let volumes = Tensor::from_slice(&formula_volumes(case.classes.len(), case.network.input)).view(shape);
+        let classes = Tensor::from_slice(&case.classes);
+        let lesions = lesions(&case, shape);
+        for (precision, tolerance) in [(Precision::FP64, 1e-7), (Precision::FP32, 3e-4)] {
+            let what = format!("case {number} {precision:?}");
+            let options = Options { precision, ..Options::new(case.trainable) };
+            let network = Network::from_weights(spec, &weights, Device::Cpu, options).unwrap();
+            let (kind, first_stage) = (precision.parameter_kind(), network.first_stage());
+            let mut guidance = Guidance::new(&spec, case.weight, first_stage, kind, Device::Cpu).unwrap();
+            fill_guidance(&mut guidance);
+            let (names, learning): (Vec<String>, Vec<Tensor>) =
+                network.learning().into_iter().chain(guidance.learning()).unzip();
+            assert_eq!(names, case.learning, "{what}");
+
+            let (output, stages) = network.forward_with_stages(&volumes, Mode::Train).unwrap();
+            let loss = guidance.loss(&network, &output, &stages, &lesions).unwrap();
+            assert_close(&format!("{what}: loss"), &values(&loss), &[case.loss], tolerance / 10.0);
+
+            let whole = step::cross_entropy(&output.logits, &classes).unwrap() + loss;
+            let gradients = Tensor::run_backward(&[whole], &learning, false, false);
+            assert_eq!(gradients.len(), case.gradients.len(), "{what}");
+            for ((name, gradient), golden) in names.iter().zip(&gradients).zip(&case.gradients) {
+                assert_sums(&format!("{what}: gradient of {name}"), &values(gradient), golden, tolerance, 1e-9);
+            }
+        }
     }
 }
 
