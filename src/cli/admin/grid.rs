@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::retrain::{Edges, edges, pretrained, stop_on_signal, this_call};
+use super::retrain::{pretrained, stop_on_signal, this_call};
+use super::training_choices::TrainingChoices;
 use crate::network::Architecture;
 use crate::research::archive::{Archive, fingerprint};
 use crate::research::grid::{self, ARCHITECTURES, Grid, Training};
-use crate::research::plan::{Plan, Profile, Said, TrainingPrecision};
+use crate::research::plan::{Plan, Said};
 use crate::research::run_folder::RunFolder;
 use crate::research::statistics::bootstrap::RESAMPLES;
 use crate::research::trainer_process;
@@ -52,42 +52,8 @@ pub struct Args {
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "resnet18,resnet34,resnet50",
           value_parser = architecture)]
     architectures: Vec<Architecture>,
-    /// Channels of the stem; the weights must be of that width [default: 64].
-    #[arg(long, value_name = "W")]
-    width: Option<usize>,
-    /// Edge lengths of the input, voxels [default: 160,192,160].
-    #[arg(long, value_name = "D,H,W", value_parser = edges)]
-    input: Option<Edges>,
-    /// Voxel size of the input, mm [default: 1].
-    #[arg(long, value_name = "MM")]
-    spacing: Option<f64>,
-    /// The paper's parameters, or those with our additions.
-    #[arg(long, value_enum, default_value_t = Profile::Default)]
-    profile: Profile,
-    /// Number of folds [default: 5].
-    #[arg(long)]
-    folds: Option<usize>,
-    /// Everything random follows from it; the same for all.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// At most so many epochs [default: 100].
-    #[arg(long, value_name = "N")]
-    epochs: Option<usize>,
-    /// Subjects per step [default: 4].
-    #[arg(long, value_name = "B")]
-    batch: Option<usize>,
-    /// Threads of the trainer; results on CPU depend on it [default: 2].
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-    /// cpu, cuda, cuda:N, or auto: CUDA where it works.
-    #[arg(long, default_value = "auto")]
-    device: String,
-    /// Arithmetic [default: fp32].
-    #[arg(long, value_enum)]
-    precision: Option<TrainingPrecision>,
-    /// Folder for preprocessed scans [default: fcdd in the user's cache folder].
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
+    #[command(flatten)]
+    choices: TrainingChoices,
     /// Print RUN/grid.json.
     #[arg(long)]
     json: bool,
@@ -170,21 +136,11 @@ impl Args {
     /// The run folders of a training, with the plans that `retrain` will make for them.
     fn plans(&self, work: &Work, fingerprint: &str) -> anyhow::Result<Vec<(RunFolder, Plan)>> {
         let weights = work.weights.as_deref().map(pretrained).transpose()?;
-        let said = Said {
-            architecture: Some(work.training.architecture),
-            width: self.width,
-            input: self.input,
-            spacing_mm: self.spacing,
-            folds: self.folds,
-            epochs: self.epochs,
-            batch: self.batch,
-            precision: self.precision,
-            threads: self.threads,
-            ..Said::default()
-        };
+        let said = Said { architecture: Some(work.training.architecture), ..self.choices.said() };
         let plan = |configuration: grid::Configuration| {
-            let (profile, sequence) = (self.profile, configuration.sequence);
-            let plan = Plan::new(profile, sequence, fingerprint.to_owned(), weights.clone(), self.seed, &said);
+            let TrainingChoices { profile, seed, .. } = self.choices;
+            let (archive, weights) = (fingerprint.to_owned(), weights.clone());
+            let plan = Plan::new(profile, configuration.sequence, archive, weights, seed, &said);
             (RunFolder::new(self.output.join(configuration.folder())), plan)
         };
         Ok(work.training.configurations().map(plan).into())
@@ -195,7 +151,7 @@ impl Args {
         let Some(weights) = &work.weights else { return Ok(()) };
         let mut command = std::process::Command::new(trainer);
         command.arg("check-weights").arg(weights).args(["--architecture", work.training.architecture.name()]);
-        if let Some(width) = self.width {
+        if let Some(width) = self.choices.width {
             command.args(["--width", &width.to_string()]);
         }
         let output = command.output().with_context(|| format!("cannot start {}", trainer.display()))?;
@@ -213,34 +169,9 @@ impl Args {
         command.args(["--parent", &std::process::id().to_string()]);
         command.arg("--archive").arg(&self.archive);
         command.arg("--output").arg(self.output.join(work.training.to_string()));
-        command.args(["--architecture", work.training.architecture.name(), "--seed", &self.seed.to_string()]);
-        command.args(["--device", &self.device]);
+        command.args(["--architecture", work.training.architecture.name()]).args(self.choices.arguments());
         if let Some(weights) = &work.weights {
             command.arg("--weights").arg(weights);
-        }
-        if let Some(cache) = &self.cache {
-            command.arg("--cache").arg(cache);
-        }
-        if let Some([d, h, w]) = self.input {
-            command.args(["--input", &format!("{d},{h},{w}")]);
-        }
-        let named = |value: &dyn ToString| value.to_string();
-        for (option, value) in [
-            ("--width", self.width.as_ref().map(|value| named(value))),
-            ("--spacing", self.spacing.as_ref().map(|value| named(value))),
-            ("--folds", self.folds.as_ref().map(|value| named(value))),
-            ("--epochs", self.epochs.as_ref().map(|value| named(value))),
-            ("--batch", self.batch.as_ref().map(|value| named(value))),
-            ("--threads", self.threads.as_ref().map(|value| named(value))),
-            ("--profile", self.profile.to_possible_value().map(|value| value.get_name().to_owned())),
-            (
-                "--precision",
-                self.precision.and_then(|of| of.to_possible_value()).map(|value| value.get_name().to_owned()),
-            ),
-        ] {
-            if let Some(value) = value {
-                command.args([option, &value]);
-            }
         }
         // Standard output is for the tables.
         let stdout = std::io::stderr().as_fd().try_clone_to_owned()?;

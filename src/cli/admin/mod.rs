@@ -14,6 +14,7 @@ mod promote;
 mod report;
 mod retrain;
 mod retrain_periodically;
+mod training_choices;
 
 use std::process::ExitCode;
 

@@ -12,13 +12,14 @@ use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
 use super::epoch_bar::EpochBar;
+use super::training_choices::TrainingChoices;
 use crate::analyze::preprocess::InputSpec;
 use crate::cli::progress::Progress;
 use crate::network::Architecture;
 use crate::research::archive::{Archive, fingerprint};
 use crate::research::cache::{self, Cache};
 use crate::research::collect;
-use crate::research::plan::{Decay, Plan, Pretrained, Profile, Said, Trainable, TrainingPrecision, Variation};
+use crate::research::plan::{Decay, Plan, Pretrained, Said, Trainable, Variation};
 use crate::research::pretrained_on;
 use crate::research::report::LivePage;
 use crate::research::run_folder::RunFolder;
@@ -63,15 +64,6 @@ pub struct Args {
     /// resnet10, resnet18, resnet34 or resnet50 [default: resnet18].
     #[arg(long)]
     architecture: Option<Architecture>,
-    /// Channels of the stem [default: 64].
-    #[arg(long, value_name = "W")]
-    width: Option<usize>,
-    /// Edge lengths of the input, voxels [default: 160,192,160].
-    #[arg(long, value_name = "D,H,W", value_parser = edges)]
-    input: Option<Edges>,
-    /// Voxel size of the input, mm [default: 1].
-    #[arg(long, value_name = "MM")]
-    spacing: Option<f64>,
     /// MedicalNet weights to start from, or the checkpoint_best of another run, or none; none trains everything.
     ///
     /// A scan that the other run has seen may not be in this archive.
@@ -80,24 +72,11 @@ pub struct Args {
     /// What learns when there are pretrained weights [default: layer4].
     #[arg(long, value_enum)]
     trainable: Option<Trainable>,
-    /// The paper's parameters, or those with our additions.
-    #[arg(long, value_enum, default_value_t = Profile::Default)]
-    profile: Profile,
-    /// Number of folds [default: 5].
-    #[arg(long)]
-    folds: Option<usize>,
+    #[command(flatten)]
+    choices: TrainingChoices,
     /// Train only this fold, counted from 0.
     #[arg(long, value_name = "K")]
     fold: Option<usize>,
-    /// Everything random follows from it.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// At most so many epochs [default: 100].
-    #[arg(long, value_name = "N")]
-    epochs: Option<usize>,
-    /// Subjects per step [default: 4].
-    #[arg(long, value_name = "B")]
-    batch: Option<usize>,
     /// Learning rate of Adam [default: 0.001].
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
@@ -116,34 +95,12 @@ pub struct Args {
     /// What else is varied while training, or none [default: all of it; with --profile paper: none].
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = variation)]
     augment: Option<Vec<Option<Variation>>>,
-    /// Threads of the trainer; results on CPU depend on it [default: 2].
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-    /// cpu, cuda, cuda:N, or auto: CUDA where it works.
-    #[arg(long, default_value = "auto")]
-    device: String,
-    /// Arithmetic [default: fp32].
-    #[arg(long, value_enum)]
-    precision: Option<TrainingPrecision>,
-    /// Folder for preprocessed scans [default: fcdd in the user's cache folder].
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
     /// Go on with a run that was begun.
     #[arg(long)]
     resume: bool,
     /// End when this process, which started us, ends.
     #[arg(long, value_name = "PID", hide = true)]
     parent: Option<u32>,
-}
-
-/// Three edge lengths, one argument.
-pub(super) type Edges = [usize; 3];
-
-pub(super) fn edges(text: &str) -> Result<Edges, String> {
-    let edges: Vec<usize> = text.split(',').map_while(|edge| edge.trim().parse().ok()).collect();
-    let count = text.split(',').count();
-    let edges: Edges = edges.try_into().map_err(|_| format!("expected three numbers D,H,W, found {text:?}"))?;
-    if count == 3 { Ok(edges) } else { Err(format!("expected three numbers D,H,W, found {count}")) }
 }
 
 /// `none`, or what is varied.
@@ -186,7 +143,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Modality::Both => vec![Sequence::T1, Sequence::Flair],
     };
     let plans = sequences.iter().map(|sequence| {
-        let plan = Plan::new(args.profile, *sequence, fingerprint.clone(), weights.clone(), args.seed, &args.said());
+        let TrainingChoices { profile, seed, .. } = args.choices;
+        let plan = Plan::new(profile, *sequence, fingerprint.clone(), weights.clone(), seed, &args.said());
         plan.check().map(|()| plan)
     });
     let plans = match plans.collect::<Result<Vec<Plan>, _>>() {
@@ -254,25 +212,18 @@ impl Args {
     fn said(&self) -> Said {
         Said {
             architecture: self.architecture,
-            width: self.width,
-            input: self.input,
-            spacing_mm: self.spacing,
             trainable: self.trainable,
             lesion_guidance: self.lesion_guidance,
-            folds: self.folds,
-            epochs: self.epochs,
-            batch: self.batch,
             learning_rate: self.learning_rate,
             decay: self.decay,
             rotation_deg: self.rotation,
             augment: self.augment.as_ref().map(|list| list.iter().copied().flatten().collect()),
-            precision: self.precision,
-            threads: self.threads,
+            ..self.choices.said()
         }
     }
 
     fn preprocess(&self, archive: &Archive, plan: &Plan) -> anyhow::Result<Cache> {
-        let folder = self.cache.clone().or_else(cache::default_folder);
+        let folder = self.choices.cache.clone().or_else(cache::default_folder);
         let folder = folder.context("neither XDG_CACHE_HOME nor HOME is set: give --cache DIR")?;
         let label = plan.sequence.label();
         let scans = archive.subjects.iter().filter(|subject| subject.scan(plan.sequence).is_some()).count();
@@ -338,8 +289,13 @@ async fn train(args: &Args, trainer: &Path, prepared: &[Prepared]) -> Result<(),
             // Of this fold: two machines on one RUN have their scans in different places.
             let index = run.fold(fold).path().join("cache.json");
             cache.write_index(&index).map_err(|e| TrainerError::Failed { fold, message: e.to_string() })?;
-            let request =
-                FoldRequest { run: run.path(), cache_index: &index, fold, resume: args.resume, device: &args.device };
+            let request = FoldRequest {
+                run: run.path(),
+                cache_index: &index,
+                fold,
+                resume: args.resume,
+                device: &args.choices.device,
+            };
             let mut bar = EpochBar::new(plan.sequence, fold);
             let live = LivePage::new(run, cache, fold);
             let hear = |event| {
