@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use serde_json::json;
 
+use super::child::StartedBy;
 use crate::cli::progress::Progress;
 use crate::research::archive::origin::{self, Data};
 use crate::research::cache::Cache;
@@ -48,9 +49,12 @@ pub struct Args {
     /// Print what was exported as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    started_by: StartedBy,
 }
 
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    args.started_by.end_with_it()?;
     let run = RunFolder::new(&args.run);
     if !run.plan_path().exists() {
         bail!("{} is not there; name the folder of one modality's run", run.plan_path().display());

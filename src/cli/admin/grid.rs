@@ -3,16 +3,14 @@
 //! Nine calls of this same program as `admin retrain --modality both --resume`, one after another, then the tables.
 //! What can be wrong is found before the first of them: missing or unfitting weights, runs of other choices.
 
-use std::os::fd::AsFd;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, ExitStatus, Stdio};
+use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::{Child, Command};
-use tokio_util::sync::CancellationToken;
 
-use super::retrain::{pretrained, stop_on_signal, this_call};
+use super::child::{self, Ended, Output};
+use super::retrain::{pretrained, this_call};
 use super::training_choices::TrainingChoices;
 use crate::network::Architecture;
 use crate::research::archive::{Archive, fingerprint};
@@ -162,27 +160,22 @@ impl Args {
         Ok(())
     }
 
-    /// This program as `admin retrain` for one training.
-    fn retrain(&self, work: &Work) -> anyhow::Result<Command> {
-        let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
-        command.args(["admin", "retrain", "--modality", "both", "--resume"]);
-        command.args(["--parent", &std::process::id().to_string()]);
-        command.arg("--archive").arg(&self.archive);
-        command.arg("--output").arg(self.output.join(work.training.to_string()));
-        command.args(["--architecture", work.training.architecture.name()]).args(self.choices.arguments());
+    /// The call of this program that does one training.
+    fn retrain_call(&self, work: &Work) -> Vec<OsString> {
+        let mut call: Vec<OsString> = ["admin", "retrain", "--modality", "both", "--resume"].map(OsString::from).into();
+        let output = self.output.join(work.training.to_string());
+        call.extend(["--archive".into(), self.archive.clone().into(), "--output".into(), output.into()]);
+        call.extend(["--architecture".into(), work.training.architecture.name().into()]);
         if let Some(weights) = &work.weights {
-            command.arg("--weights").arg(weights);
+            call.extend(["--weights".into(), weights.into()]);
         }
-        // Standard output is for the tables.
-        let stdout = std::io::stderr().as_fd().try_clone_to_owned()?;
-        command.stdin(Stdio::null()).stdout(stdout);
-        Ok(command)
+        call.extend(self.choices.arguments());
+        call
     }
 
     /// One training after another. The training in which the grid was stopped, if it was.
     async fn train(&self, left: &[(usize, &Work)], count: usize) -> anyhow::Result<Option<Training>> {
-        let stop = CancellationToken::new();
-        stop_on_signal(stop.clone());
+        let stop = child::stop_on_signal()?;
         for (index, work) in left {
             let training = work.training;
             let start = match &work.weights {
@@ -190,28 +183,13 @@ impl Args {
                 None => "from random weights".to_owned(),
             };
             eprintln!("grid: {training}, {} of {count}, {start}", index + 1);
-            let mut child = self.retrain(work)?.spawn().context("cannot start this program again")?;
-            let status = wait(&mut child, &stop).await?;
-            if stop.is_cancelled() {
+            // Standard output is for the tables.
+            let ended = child::run(self.retrain_call(work), Output::OnStandardError, &stop).await;
+            let not_trained = || format!("{training} ({} of {count}) is not trained; the same call goes on", index + 1);
+            if ended.with_context(not_trained)? == Ended::Stopped {
                 return Ok(Some(training));
-            }
-            if !status.success() {
-                bail!("{training} ({} of {count}) is not trained, see above; the same call goes on", index + 1);
             }
         }
         Ok(None)
     }
-}
-
-/// Waits for a training. A signal is passed on: at a terminal it has it already, from elsewhere it has not.
-async fn wait(child: &mut Child, stop: &CancellationToken) -> std::io::Result<ExitStatus> {
-    tokio::select! {
-        biased;
-        () = stop.cancelled() => {}
-        status = child.wait() => return status,
-    }
-    if let Some(pid) = child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-        let _ = kill_process(pid, Signal::TERM);
-    }
-    child.wait().await
 }

@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 use tokio_util::sync::CancellationToken;
 
+use super::child::{StartedBy, stop_on_signal};
 use super::epoch_bar::EpochBar;
 use super::training_choices::TrainingChoices;
 use crate::analyze::preprocess::InputSpec;
@@ -98,9 +99,8 @@ pub struct Args {
     /// Go on with a run that was begun.
     #[arg(long)]
     resume: bool,
-    /// End when this process, which started us, ends.
-    #[arg(long, value_name = "PID", hide = true)]
-    parent: Option<u32>,
+    #[command(flatten)]
+    started_by: StartedBy,
 }
 
 /// `none`, or what is varied.
@@ -122,9 +122,7 @@ struct Prepared {
 
 /// Prepares and trains.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if let Some(parent) = args.parent {
-        end_with(parent)?;
-    }
+    args.started_by.end_with_it()?;
     let trainer = trainer_process::find()?;
     let is_none = args.weights.as_os_str() == "none";
     if is_none && args.trainable.is_some_and(|trainable| trainable != Trainable::All) {
@@ -182,9 +180,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     split(&prepared)?;
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    match runtime.block_on(train(&args, &trainer, &prepared)) {
+    let trained = runtime.block_on(async {
+        let stop = stop_on_signal()?;
+        anyhow::Ok(train(&args, &trainer, &prepared, &stop).await)
+    })?;
+    match trained {
         Ok(()) => {}
-        Err(TrainerError::Stopped { fold }) if args.parent.is_some() => {
+        Err(TrainerError::Stopped { fold }) if !args.started_by.is_a_person() => {
             // How to go on is for the one who was called by a person to say.
             eprintln!("fcdd: stopped in fold {fold}");
             return Ok(ExitCode::from(1));
@@ -280,9 +282,12 @@ fn split(prepared: &[Prepared]) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn train(args: &Args, trainer: &Path, prepared: &[Prepared]) -> Result<(), TrainerError> {
-    let stop = CancellationToken::new();
-    stop_on_signal(stop.clone());
+async fn train(
+    args: &Args,
+    trainer: &Path,
+    prepared: &[Prepared],
+    stop: &CancellationToken,
+) -> Result<(), TrainerError> {
     for Prepared { run, plan, cache } in prepared {
         let folds = args.fold.map_or(0..plan.folds.value, |fold| fold..fold + 1);
         for fold in folds {
@@ -304,34 +309,8 @@ async fn train(args: &Args, trainer: &Path, prepared: &[Prepared]) -> Result<(),
                     eprintln!("fcdd: {error}");
                 }
             };
-            trainer_process::train_fold(trainer, request, &stop, hear).await?;
+            trainer_process::train_fold(trainer, request, stop, hear).await?;
         }
-    }
-    Ok(())
-}
-
-/// Signals are caught from here on, before any child is started that they must not leave behind.
-pub(super) fn stop_on_signal(stop: CancellationToken) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return };
-    let Ok(mut interrupt) = signal(SignalKind::interrupt()) else { return };
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.cancel();
-    });
-}
-
-/// A parent that is killed takes us, and the trainer, along: otherwise two would train into one folder when it is called
-/// again.
-fn end_with(parent: u32) -> anyhow::Result<()> {
-    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
-    set_parent_process_death_signal(Some(Signal::TERM))?;
-    // It may have ended before.
-    if getppid().is_none_or(|now| now.as_raw_nonzero().get().unsigned_abs() != parent) {
-        bail!("process {parent}, which started this training, has ended");
     }
     Ok(())
 }

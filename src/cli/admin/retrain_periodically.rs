@@ -12,7 +12,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 
 use super::super::studies::load_config;
-use super::child::{self, Ended};
+use super::child::{self, Ended, Output};
 use crate::config::{Config, PeriodicFolders};
 use crate::network::ModelFolder;
 use crate::research::archive::{Archive, fingerprint};
@@ -182,8 +182,9 @@ async fn train_and_export(
     config: &Config,
     folders: PeriodicFolders<'_>,
 ) -> anyhow::Result<Outcome> {
-    let mut stop = child::Stop::listen()?;
-    if let Ended::Stopped = child::run(retrain_call(config, folders, &run.path, resume), &mut stop).await? {
+    let stop = child::stop_on_signal()?;
+    let retrain = retrain_call(config, folders, &run.path, resume);
+    if child::run(retrain, Output::PassedOn, &stop).await? == Ended::Stopped {
         return Ok(Outcome::Stopped);
     }
     fs::create_dir_all(folders.models).with_context(|| format!("cannot make {}", folders.models.display()))?;
@@ -204,7 +205,8 @@ async fn train_and_export(
             if new.exists() {
                 fs::remove_dir_all(&new).with_context(|| format!("cannot remove {}", new.display()))?;
             }
-            if let Ended::Stopped = child::run(export_call(config, part.path(), &new, &name), &mut stop).await? {
+            let export = export_call(config, part.path(), &new, &name);
+            if child::run(export, Output::PassedOn, &stop).await? == Ended::Stopped {
                 return Ok(Outcome::Stopped);
             }
             fs::rename(&new, &folder).with_context(|| format!("cannot rename {}", new.display()))?;
