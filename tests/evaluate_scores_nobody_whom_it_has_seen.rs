@@ -3,6 +3,7 @@
 
 mod archive;
 mod finished_run;
+mod untrained_run;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,8 +18,9 @@ use fcdd::network::ModelFolder;
 use fcdd::network::manifest::Precision;
 use fcdd::research::run_folder::{Part, Prediction};
 use fcdd::volume::Volume;
-use finished_run::{FinishedRun, SUBJECTS, admin, finished_run, head_with_lesion, id, text};
+use finished_run::{FinishedRun, SUBJECTS, admin, finished_run, head_with_lesion, text};
 use serde_json::Value;
+use untrained_run::id;
 
 fn evaluate(made: &FinishedRun, model: &Path, archive: &Path, output: &Path, status: i32) -> [String; 2] {
     let [model, archive, output, cache] = [model, archive, output, &made.cache].map(text);

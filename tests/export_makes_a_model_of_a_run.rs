@@ -2,6 +2,7 @@
 //! numbers need; what does not belong together is refused.
 
 mod research_run;
+mod untrained_run;
 
 use fcdd::analyze::Engine;
 use fcdd::config;

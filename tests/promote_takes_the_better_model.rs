@@ -3,6 +3,7 @@
 
 mod research_run;
 mod support;
+mod untrained_run;
 
 use std::path::Path;
 use std::time::Duration;

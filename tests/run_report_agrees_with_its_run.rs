@@ -3,6 +3,7 @@
 
 mod archive;
 mod finished_run;
+mod untrained_run;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -1,5 +1,5 @@
-//! A BIDS archive of made-up heads and a finished run on it, without a trainer: random weights, predictions that ONNX
-//! Runtime made, and labels dealt by them, so that the networks rank the subjects as well as a scenario wants.
+//! A BIDS archive of made-up heads and a finished run on it, without a trainer: labels are dealt by the logits of its
+//! networks, so that these rank the subjects as well as a scenario wants.
 #![allow(dead_code)] // Each scenario is a program of its own and uses a part.
 
 use std::fs;
@@ -7,21 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use fcdd::analyze::preprocess::{self, InputSpec};
-use fcdd::analyze::runtime;
-use fcdd::analyze::session::{GraphShapes, ModelSessions};
-use fcdd::config::Device;
-use fcdd::network::manifest::Precision;
-use fcdd::network::{Architecture, onnx_model, random_init};
 use fcdd::research::archive::Archive;
 use fcdd::research::cache::Cache;
-use fcdd::research::plan::{Plan, Profile, Said};
-use fcdd::research::run_folder::{Epoch, Part, Prediction, RunFolder, write_durably, write_table};
-use fcdd::research::weights_file::{BestNote, to_bytes};
+use fcdd::research::plan::Said;
+use fcdd::research::run_folder::{Epoch, RunFolder, write_table};
 use fcdd::study::Sequence;
 use fcdd::volume::{Volume, nifti};
 use ndarray::Array3;
 
 use crate::archive::{anat, head, write_flair, write_participants};
+use crate::untrained_run::{self, id};
 
 /// Half of them patients, half of them tested by each of two folds.
 pub const SUBJECTS: usize = 24;
@@ -34,10 +29,6 @@ pub struct FinishedRun {
     pub archive: PathBuf,
     pub cache: PathBuf,
     pub run: RunFolder,
-}
-
-pub fn id(index: usize) -> String {
-    format!("sub-{index:05}")
 }
 
 /// A head with a bright ball of 12 mm somewhere in the upper half, and the ball's mask.
@@ -61,56 +52,23 @@ pub fn head_with_lesion(seed: usize) -> [Volume; 2] {
 /// The run, in which every patient of a fold has a higher logit than every control: AUC 1. None where ONNX Runtime is
 /// not there.
 pub fn finished_run(folder: &Path) -> Option<FinishedRun> {
-    let environment = match runtime::environment(None) {
-        Ok(environment) => environment,
-        Err(error) => {
-            assert!(std::env::var_os("FCDD_FORBID_SKIPS").is_none(), "{error}");
-            eprintln!("skipped: {error}");
-            return None;
-        }
-    };
-    let said = Said {
-        architecture: Some(Architecture::Resnet10),
-        width: Some(4),
-        input: Some(INPUT),
-        spacing_mm: Some(SPACING_MM),
-        folds: Some(2),
-        ..Said::default()
-    };
-    let plan = Plan::new(Profile::Default, Sequence::Flair, "a".repeat(64), None, SEED, &said);
-    let spec = plan.spec();
-    let run = RunFolder::new(folder.join("run"));
-    run.begin(&plan).unwrap();
+    let said = Said { input: Some(INPUT), spacing_mm: Some(SPACING_MM), ..Said::default() };
+    let untrained = untrained_run::begin(&folder.join("run"), Sequence::Flair, SEED, said)?;
     let heads: Vec<[Volume; 2]> = (0..SUBJECTS).map(head_with_lesion).collect();
-    let input = InputSpec { shape: INPUT, spacing_mm: SPACING_MM, background: plan.background.value as f32 };
-    let tensors: Vec<Array3<f32>> =
-        heads.iter().map(|[head, _]| preprocess::prepare(head, &input).unwrap().tensor).collect();
+    let background = untrained.plan.background.value as f32;
+    let input = InputSpec { shape: INPUT, spacing_mm: SPACING_MM, background };
+    let tensor = |index: usize| preprocess::prepare(&heads[index][0], &input).unwrap().tensor;
 
     let mut is_patient = [false; SUBJECTS];
     for fold in 0..2 {
-        let weights = random_init(&spec, SEED + fold as u64);
-        let note = BestNote { plan: plan.digest(), fold, epoch: 2 };
-        let checkpoint = to_bytes(weights.tensors(), toml::to_string(&note).unwrap()).unwrap();
-        write_durably(&run.fold(fold).checkpoint_best(), &checkpoint).unwrap();
-        let onnx = onnx_model(&spec, &weights, INPUT, &Default::default()).unwrap();
-        let shapes = GraphShapes { input: INPUT, map: spec.map_shape(INPUT) };
-        let files = [("fold.onnx".to_owned(), onnx)];
-        let fp32 = [Precision::Fp32].into();
-        let mut sessions = ModelSessions::open(&environment, "test", &files, shapes, &fp32, Device::Cpu, 2).unwrap();
-        let mut logits: Vec<(usize, f64)> = (0..SUBJECTS)
-            .filter(|index| index % 2 == fold)
-            .map(|index| (index, sessions.run(tensors[index].view()).unwrap()[0].logit))
-            .collect();
-        logits.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let logits = untrained.logits(fold, (fold..SUBJECTS).step_by(2), tensor);
         assert!(logits.windows(2).all(|pair| pair[0].1 < pair[1].1), "all heads differ: {logits:?}");
-        let mut rows = Vec::new();
+        let mut tested = Vec::new();
         for (rank, (index, logit)) in logits.iter().enumerate() {
             is_patient[*index] = rank >= logits.len() / 2;
-            let (subject, fcd) = (id(*index), is_patient[*index]);
-            rows.push(Prediction { subject, fold, part: Part::Test, fcd, logit_hc: 0.0, logit_fcd: *logit });
+            tested.push((*index, is_patient[*index], *logit));
         }
-        rows.sort_by(|a, b| a.subject.cmp(&b.subject));
-        write_table(&run.fold(fold).predictions_path(), &rows).unwrap();
+        untrained.predict(fold, &tested);
         let epoch = |epoch: usize| Epoch {
             epoch,
             train_loss: 0.7 / epoch as f64,
@@ -122,7 +80,7 @@ pub fn finished_run(folder: &Path) -> Option<FinishedRun> {
             seconds: 10.0,
             waited_s: 0.0,
         };
-        write_table(&run.fold(fold).history_path(), &[epoch(1), epoch(2)]).unwrap();
+        write_table(&untrained.folder.fold(fold).history_path(), &[epoch(1), epoch(2)]).unwrap();
     }
 
     let archive = folder.join("archive");
@@ -147,6 +105,7 @@ pub fn finished_run(folder: &Path) -> Option<FinishedRun> {
     let read = Archive::read(&archive).unwrap();
     let built = Cache::build(&read, Sequence::Flair, &input, &cache, &|| {}).unwrap();
     assert_eq!((built.len(), built.excluded().len()), (SUBJECTS, 0), "{:?}", built.excluded());
+    let run = untrained.folder;
     built.write_index(&run.cache_index()).unwrap();
     Some(FinishedRun { archive, cache, run })
 }

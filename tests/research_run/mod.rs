@@ -1,21 +1,17 @@
-//! A finished run without a trainer: random weights, and predictions that ONNX Runtime itself made.
+//! A finished run of made-up volumes, without an archive and without a trainer.
 #![allow(dead_code)] // Each scenario is a program of its own and uses a part.
 
 use std::path::{Path, PathBuf};
 
 use fcdd::analyze::preprocess::FieldOfView;
-use fcdd::analyze::runtime;
-use fcdd::analyze::session::{GraphShapes, ModelSessions};
-use fcdd::config::Device;
-use fcdd::network::manifest::Precision;
-use fcdd::network::{Architecture, onnx_model, random_init};
 use fcdd::research::export::{Request, Subject, Subjects};
-use fcdd::research::plan::{Plan, Profile, Said};
-use fcdd::research::run_folder::{Part, Prediction, RunFolder, write_durably, write_table};
-use fcdd::research::weights_file::{BestNote, to_bytes};
+use fcdd::research::plan::Said;
+use fcdd::research::run_folder::{RunFolder, write_durably};
 use fcdd::study::Sequence;
 use fcdd::volume::{Affine, Grid};
 use ndarray::Array3;
+
+use crate::untrained_run::{self, id};
 
 pub const SUBJECTS: usize = 40;
 const INPUT: [usize; 3] = [16, 32, 32];
@@ -28,10 +24,6 @@ pub struct MadeUp {
 
 fn volume(index: usize) -> Array3<f32> {
     Array3::from_shape_fn(INPUT, |(i, j, k)| ((i * 7 + j * 3 + k * 5 + index * 11) % 97) as f32 / 48.0 - 1.0)
-}
-
-fn id(index: usize) -> String {
-    format!("sub-{index:05}")
 }
 
 impl Subjects for MadeUp {
@@ -51,59 +43,26 @@ impl Subjects for MadeUp {
 /// `wrong` highest controls'; between these patients are above controls. So the AUC within folds is
 /// ((10 - wrong) / 10)².
 pub fn run(folder: &Path, seed: u64, wrong: usize) -> Option<(RunFolder, MadeUp)> {
-    let environment = match runtime::environment(None) {
-        Ok(environment) => environment,
-        Err(error) => {
-            assert!(std::env::var_os("FCDD_FORBID_SKIPS").is_none(), "{error}");
-            eprintln!("skipped: {error}");
-            return None;
-        }
-    };
-    let said = Said {
-        architecture: Some(Architecture::Resnet10),
-        width: Some(4),
-        input: Some(INPUT),
-        folds: Some(2),
-        ..Said::default()
-    };
-    let plan = Plan::new(Profile::Default, Sequence::T1, "a".repeat(64), None, seed, &said);
-    let spec = plan.spec();
-    let run = RunFolder::new(folder);
-    run.begin(&plan).unwrap();
+    let said = Said { input: Some(INPUT), ..Said::default() };
+    let untrained = untrained_run::begin(folder, Sequence::T1, seed, said)?;
     let mut made_up = MadeUp { volume_of: vec![0; SUBJECTS] };
     for fold in 0..2 {
-        let weights = random_init(&spec, seed + fold as u64);
-        let note = BestNote { plan: plan.digest(), fold, epoch: 1 };
-        let checkpoint = to_bytes(weights.tensors(), toml::to_string(&note).unwrap()).unwrap();
-        write_durably(&run.fold(fold).checkpoint_best(), &checkpoint).unwrap();
-
-        let onnx = onnx_model(&spec, &weights, INPUT, &Default::default()).unwrap();
-        let shapes = GraphShapes { input: INPUT, map: spec.map_shape(INPUT) };
-        let validated = [Precision::Fp32].into();
-        let files = [("fold.onnx".to_owned(), onnx)];
-        let mut sessions =
-            ModelSessions::open(&environment, "test", &files, shapes, &validated, Device::Cpu, 2).unwrap();
-        let mut logits: Vec<(usize, f64)> = (0..SUBJECTS)
-            .filter(|i| i / (SUBJECTS / 2) == fold)
-            .map(|i| (i, sessions.run(volume(i).view()).unwrap()[0].logit))
-            .collect();
-        logits.sort_by(|a, b| a.1.total_cmp(&b.1));
+        let logits = untrained.logits(fold, (0..SUBJECTS).filter(|i| i / (SUBJECTS / 2) == fold), volume);
         let half = logits.len() / 2;
         let members = |fcd: bool| {
             (0..SUBJECTS).filter(move |i| i / (SUBJECTS / 2) == fold && (i % 2 == 1) == fcd).collect::<Vec<_>>()
         };
         let (mut patients, mut controls) = (members(true).into_iter(), members(false).into_iter());
-        let mut rows = Vec::new();
+        let mut tested = Vec::new();
         for (rank, (of, logit)) in logits.iter().enumerate() {
             let fcd = rank < wrong || (half..2 * half - wrong).contains(&rank);
             let index = if fcd { patients.next() } else { controls.next() }.unwrap();
             made_up.volume_of[index] = *of;
-            rows.push(Prediction { subject: id(index), fold, part: Part::Test, fcd, logit_hc: 0.0, logit_fcd: *logit });
+            tested.push((index, fcd, *logit));
         }
-        rows.sort_by(|a, b| a.subject.cmp(&b.subject));
-        write_table(&run.fold(fold).predictions_path(), &rows).unwrap();
+        untrained.predict(fold, &tested);
     }
-    Some((run, made_up))
+    Some((untrained.folder, made_up))
 }
 
 pub fn with_metrics(run: &RunFolder, passed: bool) {
