@@ -1,15 +1,17 @@
 //! A grid that is stopped or killed takes its training along and says how to go on. The trainer is a few lines of shell.
 
 mod archive;
+mod calls;
 mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use archive::{copy_flair, flair_as_t1, head, write_flair, write_participants};
+use calls::{quickly, said};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use support::wait_until;
 
@@ -57,13 +59,8 @@ impl Place {
         let script = format!("#!/bin/sh\ncase \"$1\" in\ncheck-weights) {check} ;;\nfold) {fold} ;;\nesac\n");
         fs::write(&trainer, script).unwrap();
         fs::set_permissions(&trainer, fs::Permissions::from_mode(0o755)).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fcdd"));
-        command.env("FCDD_TRAINER", trainer).env("FCDD_TEST_PID", self.path("pid")).args(["admin", "grid"]);
-        command.arg("--archive").arg(self.path("archive")).arg("--output").arg(self.path("grid"));
-        command.arg("--weights-1").arg(self.path("weights")).arg("--weights-23").arg(self.path("weights"));
-        command.arg("--cache").arg(self.path("cache")).args(["--architectures", "resnet18", "--width", "2"]);
-        command.args(["--input", "32,40,32", "--spacing", "6", "--folds", "2", "--device", "cpu"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = calls::grid(self.folder.path(), ["weights", "weights"], trainer);
+        command.env("FCDD_TEST_PID", self.path("pid")).args(["--width", "2"]).args(quickly("32,40,32", "6"));
         command
     }
 
@@ -83,13 +80,6 @@ fn read_pid(path: &Path) -> Option<Pid> {
 
 fn ends(trainer: Pid) {
     wait_until("the trainer ends", DEADLINE, || test_kill_process(trainer).is_err().then_some(()));
-}
-
-#[track_caller]
-fn said(output: &Output, code: i32) -> String {
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    said
 }
 
 #[test]

@@ -2,14 +2,16 @@
 #![cfg(feature = "train")]
 
 mod archive;
+mod calls;
 mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use archive::{copy_flair, flair_as_t1, head, write_flair, write_participants};
+use calls::{quickly, said};
 use serde_json::Value;
 use support::{python, skip, wait_until};
 
@@ -54,22 +56,9 @@ fn make_weights(folder: &Path) -> Option<()> {
 }
 
 fn grid(folder: &Path, width: &str, more: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fcdd"));
-    command.env("FCDD_TRAINER", env!("CARGO_BIN_EXE_fcdd-trainer")).args(["admin", "grid"]);
-    command.arg("--archive").arg(folder.join("archive")).arg("--output").arg(folder.join("grid"));
-    command.arg("--weights-1").arg(folder.join("1")).arg("--weights-23").arg(folder.join("23"));
-    command.arg("--cache").arg(folder.join("cache")).args(["--architectures", "resnet18", "--width", width]);
-    command.args(["--input", "16,32,32", "--spacing", "8", "--folds", "2", "--epochs", "1", "--batch", "2"]);
-    command.args(["--threads", "1", "--device", "cpu"]).args(more);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut command = calls::grid(folder, ["1", "23"], env!("CARGO_BIN_EXE_fcdd-trainer"));
+    command.args(quickly("16,32,32", "8")).args(["--width", width, "--epochs", "1", "--threads", "1"]).args(more);
     command
-}
-
-#[track_caller]
-fn said(output: &Output, code: i32) -> String {
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    said
 }
 
 #[test]
@@ -108,7 +97,8 @@ fn a_killed_grid_goes_on_and_compares_what_it_trained() {
 
     // Nothing is trained again, and the tables are the same.
     let again = grid(folder, "2", &["--json"]).output().unwrap();
-    assert!(!said(&again, 0).contains("epoch"));
+    said(&again, 0);
+    assert!(!String::from_utf8_lossy(&again.stderr).contains("epoch"));
     assert_eq!(again.stdout, output.stdout);
     assert!(said(&grid(folder, "2", &["--seed", "2"]).output().unwrap(), 1).contains("another plan"));
 }

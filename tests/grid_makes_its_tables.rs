@@ -1,9 +1,12 @@
 //! Tables 1 and 2 of a grid from made-up runs, worked by hand: eight subjects, two folds, ResNet-18 only. No trainer.
 
+mod calls;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
+use calls::said;
 use fcdd::network::Architecture;
 use fcdd::research::archive::{Archive, fingerprint};
 use fcdd::research::grid::{Configuration, Training, Transfer};
@@ -137,11 +140,8 @@ impl MadeUp {
     }
 
     fn grid(&self, more: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fcdd"));
-        command.env("FCDD_TRAINER", self.path("no-trainer")).args(["admin", "grid", "--profile", "paper"]);
-        command.arg("--archive").arg(self.path("archive")).arg("--output").arg(self.path("grid"));
-        command.arg("--weights-1").arg(self.path("weights")).arg("--weights-23").arg(self.path("weights"));
-        command.args(["--architectures", "resnet18", "--folds", "2"]).args(more).output().unwrap()
+        let mut command = calls::grid(self.folder.path(), ["weights", "weights"], self.path("no-trainer"));
+        command.args(["--profile", "paper", "--folds", "2"]).args(more).output().unwrap()
     }
 }
 
@@ -158,13 +158,6 @@ fn epochs(seconds: &[f64]) -> Vec<Epoch> {
         waited_s: 0.0,
     };
     seconds.iter().enumerate().map(epoch).collect()
-}
-
-#[track_caller]
-fn said(output: &Output, code: i32) -> String {
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    said
 }
 
 #[track_caller]

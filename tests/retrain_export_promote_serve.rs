@@ -2,35 +2,33 @@
 //! ds004199, `retrain`, `export`, `promote`; the daemon serves the model, and the next one without being started again.
 #![cfg(feature = "train")]
 
+mod calls;
 mod support;
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use calls::{quickly, said};
 use serde_json::Value;
 use support::{Configuration, Daemon, phantom_study, require_onnxruntime, storescu};
 
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Runs `fcdd`; what it said on standard output.
+/// Runs `fcdd`; what it said.
 #[track_caller]
 fn fcdd(arguments: &[&str], folder: &Path, code: i32) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fcdd"));
-    command.env("FCDD_TRAINER", env!("CARGO_BIN_EXE_fcdd-trainer")).args(arguments).current_dir(folder);
-    let output = command.output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
-    said
+    command.args(arguments).current_dir(folder);
+    said(&command.output().unwrap(), code)
 }
 
 /// Trains on the archive and makes the model folder `models/NAME`.
 fn model(name: &str, seed: &str, folder: &Path) {
     let run = format!("run-{name}");
-    let network = ["--architecture", "resnet10", "--width", "2", "--input", "40,48,40", "--spacing", "4"];
-    let training = ["--folds", "2", "--epochs", "1", "--batch", "2", "--device", "cpu", "--seed", seed];
-    let archive = ["admin", "retrain", "--archive", "archive", "--cache", "cache", "--modality", "flair", "--output"];
-    fcdd(&[&archive[..], &[&run], &network[..], &training[..]].concat(), folder, 0);
+    let mut retrain = calls::retrain(folder, &run, env!("CARGO_BIN_EXE_fcdd-trainer"));
+    retrain.args(quickly("40,48,40", "4")).args(["--epochs", "1", "--seed", seed]);
+    said(&retrain.output().unwrap(), 0);
     let model = format!("models/{name}");
     let said = fcdd(&["admin", "export", &run, "--output", &model], folder, 0);
     assert!(said.contains("trained on synthetic data only"), "{said}");

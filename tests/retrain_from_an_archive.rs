@@ -2,14 +2,18 @@
 #![cfg(feature = "train")]
 
 mod archive;
+mod calls;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use archive::{copy_flair, head, write_flair, write_participants};
+use calls::{admin, quickly, said};
 use fcdd::research::plan::Origin;
 use fcdd::research::run_folder::RunFolder;
+
+const TRAINER: &str = env!("CARGO_BIN_EXE_fcdd-trainer");
 
 /// Eight subjects; two heads, so that little has to be computed.
 fn make_archive(folder: &Path) {
@@ -27,25 +31,12 @@ fn make_archive(folder: &Path) {
 }
 
 fn retrain(folder: &Path, output: &str, more: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fcdd"));
-    command.env("FCDD_TRAINER", env!("CARGO_BIN_EXE_fcdd-trainer")).args(["admin", "retrain"]);
-    command.arg("--archive").arg(folder.join("archive")).arg("--output").arg(folder.join(output));
-    command.arg("--cache").arg(folder.join("cache"));
-    command.args(["--modality", "flair", "--architecture", "resnet10", "--width", "2", "--input", "32,40,32"]);
-    command.args(["--spacing", "6", "--folds", "2", "--epochs", "2", "--batch", "2", "--threads", "1"]);
-    command.args(["--device", "cpu"]).args(more).output().unwrap()
+    let mut command = calls::retrain(folder, output, TRAINER);
+    command.args(quickly("32,40,32", "6")).args(["--epochs", "2", "--threads", "1"]).args(more).output().unwrap()
 }
 
 fn collect(folder: &Path, output: &str) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fcdd"));
-    command.args(["admin", "collect"]).arg(folder.join(output)).output().unwrap()
-}
-
-#[track_caller]
-fn said(output: &Output, code: i32) -> String {
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    said
+    admin("collect", TRAINER).arg(folder.join(output)).output().unwrap()
 }
 
 #[test]
@@ -82,7 +73,6 @@ fn fold_by_fold_gives_what_all_at_once_gives() {
     assert!(said(&retrain(folder, "whole", &["--resume", "--seed", "9"]), 1).contains("another plan"));
     assert!(said(&retrain(folder, "other", &["--trainable", "layer4"]), 2).contains("--weights"));
     assert!(said(&retrain(folder, "other", &["--fold", "2"]), 2).contains("no fold 2"));
-    let mut missing = Command::new(env!("CARGO_BIN_EXE_fcdd"));
-    missing.env("FCDD_TRAINER", folder.join("nowhere")).args(["admin", "retrain", "--archive", "a", "--output", "b"]);
-    assert!(said(&missing.output().unwrap(), 1).contains("make trainer"));
+    let mut without = calls::retrain(folder, "other", folder.join("nowhere"));
+    assert!(said(&without.output().unwrap(), 1).contains("make trainer"));
 }

@@ -1,6 +1,7 @@
 //! `fcdd admin mail` and a real SMTP server: what arrives, what is refused, and that nothing leaves in clear where TLS
 //! was demanded.
 
+mod calls;
 mod mail;
 mod support;
 
@@ -8,7 +9,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use mail::{Certificate, Event, Server, configure, fcdd, finished_run, said, to_server};
+use calls::said;
+use mail::{Certificate, Event, Server, configure, fcdd, finished_run, to_server};
 
 /// `fcdd admin mail` of a run in `folder`, which is made where it is not there.
 fn mail_run(folder: &Path, tables: &str, more: &[&str], environment: &[(&str, &Path)]) -> std::process::Output {

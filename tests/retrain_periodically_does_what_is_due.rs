@@ -2,19 +2,21 @@
 //! be trained fails, and a trainer that never ends can be stopped.
 
 mod archive;
+mod calls;
 mod mail;
 mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use archive::{copy_flair, head, write_flair, write_participants};
+use calls::{SMALL_NETWORK, admin, quickly, said};
 use fcdd::research::archive::{Archive, fingerprint};
 use fcdd::research::periodic::{self, ExportedModel, Finished, PeriodicRun};
 use fcdd::study::Sequence;
-use mail::{Server, configure, finished_run, said, to_server};
+use mail::{Server, configure, finished_run, to_server};
 
 const SUBJECTS: [&str; 8] = ["sub-1", "sub-2", "sub-3", "sub-4", "sub-5", "sub-6", "sub-7", "sub-8"];
 
@@ -32,24 +34,7 @@ fn make_archive(folder: &Path) {
 }
 
 fn research() -> String {
-    let arguments = [
-        "--modality",
-        "flair",
-        "--architecture",
-        "resnet10",
-        "--width",
-        "2",
-        "--input",
-        "32,40,32",
-        "--spacing",
-        "6",
-        "--folds",
-        "2",
-        "--batch",
-        "2",
-        "--device",
-        "cpu",
-    ];
+    let arguments = [&SMALL_NETWORK[..], &quickly("32,40,32", "6")[..]].concat();
     format!(
         "[research]\narchive = 'archive'\nruns = 'runs'\nmodels = 'models'\ncache = 'cache'\nnew_run_after_days = 0\n\
          retrain_arguments = {arguments:?}\n"
@@ -57,9 +42,8 @@ fn research() -> String {
 }
 
 fn command(folder: &Path, trainer: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fcdd"));
-    command.args(["admin", "retrain-periodically", "--config"]).arg(folder.join("fcdd.toml"));
-    command.env("FCDD_TRAINER", trainer);
+    let mut command = admin("retrain-periodically", trainer);
+    command.arg("--config").arg(folder.join("fcdd.toml"));
     command
 }
 
@@ -140,7 +124,7 @@ fn stopped_it_keeps_the_run_and_tells_nobody() {
         .unwrap();
     fs::set_permissions(&trainer, fs::Permissions::from_mode(0o755)).unwrap();
 
-    let child = command(folder, &trainer).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let child = command(folder, &trainer).spawn().unwrap();
     let pid = support::wait_until("the trainer begins", mail::SOON * 5, || fs::read_to_string(&begun).ok());
     let signalled = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(signalled.success());

@@ -175,11 +175,3 @@ pub fn fcdd(arguments: &[&str], environment: &[(&str, &Path)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fcdd"));
     command.args(arguments).envs(environment.iter().copied()).output().expect("fcdd starts")
 }
-
-/// What it said, after a look at its exit status.
-#[track_caller]
-pub fn said(output: &Output, code: i32) -> String {
-    let said = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat();
-    assert_eq!(output.status.code(), Some(code), "{said}");
-    said
-}
