@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use archive::{copy_flair, flair_as_t1, head, write_flair, write_participants};
+use archive::{flair_as_t1, write_archive};
 use calls::{quickly, said};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use support::wait_until;
@@ -22,25 +22,12 @@ struct Place {
 }
 
 impl Place {
-    /// Four subjects with T1 and FLAIR, of two heads; weights that nobody looks into.
+    /// Four subjects with T1 and FLAIR; weights that nobody looks into.
     fn new() -> Place {
         let place = Place { folder: tempfile::tempdir().unwrap() };
-        let dir = place.path("archive");
-        fs::create_dir_all(&dir).unwrap();
-        write_participants(
-            &dir,
-            &[
-                ["sub-1", "fcd", "F", "30"],
-                ["sub-2", "hc", "F", "30"],
-                ["sub-3", "fcd", "M", "30"],
-                ["sub-4", "hc", "M", "30"],
-            ],
-        );
-        for (seed, first, later) in [(0, "sub-1", "sub-3"), (40, "sub-2", "sub-4")] {
-            write_flair(&dir, first, "35083", &head(seed));
-            copy_flair(&dir, first, later);
-            flair_as_t1(&dir, first, "35083");
-            flair_as_t1(&dir, later, "35083");
+        let archive = place.path("archive");
+        for id in write_archive(&archive, 4) {
+            flair_as_t1(&archive, &id, "35083");
         }
         fs::create_dir_all(place.path("weights")).unwrap();
         for name in ["resnet_18.pth", "resnet_18_23dataset.pth"] {

@@ -10,30 +10,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use archive::{copy_flair, flair_as_t1, head, write_flair, write_participants};
+use archive::{flair_as_t1, write_archive};
 use calls::{quickly, said};
 use serde_json::Value;
 use support::{python, skip, wait_until};
 
 /// Exit status of make_pth.py where PyTorch is not installed.
 const NO_TORCH: i32 = 77;
-
-fn make_archive(folder: &Path) {
-    fs::create_dir_all(folder).unwrap();
-    let ids = ["sub-1", "sub-2", "sub-3", "sub-4", "sub-5", "sub-6", "sub-7", "sub-8"];
-    let group = |index: usize| if index.is_multiple_of(2) { "fcd" } else { "hc" };
-    let rows: Vec<[&str; 4]> = ids.iter().enumerate().map(|(index, id)| [*id, group(index), "F", "30"]).collect();
-    write_participants(folder, &rows);
-    for first in [0, 1] {
-        write_flair(folder, ids[first], "35083", &head(first * 40));
-        for later in (first + 2..ids.len()).step_by(2) {
-            copy_flair(folder, ids[first], ids[later]);
-        }
-    }
-    for id in ids {
-        flair_as_t1(folder, id, "35083");
-    }
-}
 
 /// ResNet-18 of width 2 under MedicalNet's names: one file in each container.
 fn make_weights(folder: &Path) -> Option<()> {
@@ -68,7 +51,10 @@ fn a_killed_grid_goes_on_and_compares_what_it_trained() {
     if make_weights(folder).is_none() {
         return;
     }
-    make_archive(&folder.join("archive"));
+    let archive = folder.join("archive");
+    for id in write_archive(&archive, 8) {
+        flair_as_t1(&archive, &id, "35083");
+    }
 
     // Weights of another width are known before anything is trained.
     let text = said(&grid(folder, "4", &[]).output().unwrap(), 1);

@@ -8,27 +8,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
-use archive::{copy_flair, head, write_flair, write_participants};
+use archive::write_archive;
 use calls::{admin, quickly, said};
 use fcdd::research::plan::Origin;
 use fcdd::research::run_folder::RunFolder;
 
 const TRAINER: &str = env!("CARGO_BIN_EXE_fcdd-trainer");
-
-/// Eight subjects; two heads, so that little has to be computed.
-fn make_archive(folder: &Path) {
-    fs::create_dir_all(folder).unwrap();
-    let ids = ["sub-1", "sub-2", "sub-3", "sub-4", "sub-5", "sub-6", "sub-7", "sub-8"];
-    let group = |index: usize| if index.is_multiple_of(2) { "fcd" } else { "hc" };
-    let rows: Vec<[&str; 4]> = ids.iter().enumerate().map(|(index, id)| [*id, group(index), "F", "30"]).collect();
-    write_participants(folder, &rows);
-    for first in [0, 1] {
-        write_flair(folder, ids[first], "35083", &head(first * 40));
-        for later in (first + 2..ids.len()).step_by(2) {
-            copy_flair(folder, ids[first], ids[later]);
-        }
-    }
-}
 
 fn retrain(folder: &Path, output: &str, more: &[&str]) -> Output {
     let mut command = calls::retrain(folder, output, TRAINER);
@@ -43,7 +28,7 @@ fn collect(folder: &Path, output: &str) -> Output {
 fn fold_by_fold_gives_what_all_at_once_gives() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    make_archive(&folder.join("archive"));
+    write_archive(&folder.join("archive"), 8);
 
     let text = said(&retrain(folder, "whole", &[]), 0);
     assert!(text.contains("FLAIR fold 1 epoch 2/2: loss") && text.contains("AUC"), "{text}");

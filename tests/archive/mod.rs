@@ -94,3 +94,21 @@ pub fn flair_as_t1(folder: &Path, id: &str, scanner: &str) {
     let sidecar = format!(r#"{{"DeviceSerialNumber": "{scanner}", "MRAcquisitionType": "3D", "SliceThickness": 1}}"#);
     fs::write(name("iso08_T1w.json"), sidecar).unwrap();
 }
+
+/// An archive of so many subjects with a FLAIR each, every second one a patient; their ids. There are two heads only,
+/// so that little has to be computed.
+pub fn write_archive(folder: &Path, count: usize) -> Vec<String> {
+    fs::create_dir_all(folder).unwrap();
+    let ids: Vec<String> = (1..=count).map(|number| format!("sub-{number}")).collect();
+    let group = |index: usize| if index.is_multiple_of(2) { "fcd" } else { "hc" };
+    let rows: Vec<[&str; 4]> =
+        ids.iter().enumerate().map(|(index, id)| [id.as_str(), group(index), "F", "30"]).collect();
+    write_participants(folder, &rows);
+    for first in [0, 1] {
+        write_flair(folder, &ids[first], "35083", &head(first * 40));
+        for later in (first + 2..count).step_by(2) {
+            copy_flair(folder, &ids[first], &ids[later]);
+        }
+    }
+    ids
+}
