@@ -28,7 +28,7 @@ DESTDIR ?=
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(FCDD_ONNXRUNTIME) ## Check the build tools, fetch ONNX Runtime
@@ -90,6 +90,13 @@ export FCDD_BENCH_PYTHON ?= $(BENCH_PYTHON)
 bench: setup-trainer setup-test ## Measure the speed bars against their peers
 	@if [ "$(FCDD_BENCH_PYTHON)" = "$(BENCH_PYTHON)" ]; then .ci/setup/bench.sh $(SETUP)/bench; fi
 	$(CARGO) bench --locked --features train --bench rotation --bench loading --bench training_step
+
+# More arguments of the measurement, e.g. RATES="--seeds 40"; `python3 benches/confound_rates.py --help` lists them.
+RATES ?=
+
+.PHONY: confound-rates
+confound-rates: trainer ## Measure how often the confound report fails and passes whom it should (hours; can be stopped)
+	python3 benches/confound_rates.py --fcdd $(TARGET)/release/fcdd --output $(TARGET)/confound-rates $(RATES)
 
 .PHONY: deny
 deny: ## Check licences, sources and advisories of the dependencies (needs cargo-deny)
