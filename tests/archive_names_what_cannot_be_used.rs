@@ -1,4 +1,5 @@
-//! Bad volumes and masks are listed with a reason that says what to do; the good subjects beside them stay usable.
+//! Bad volumes and masks, and a scan under two names, are listed with a reason that says what to do; the good subjects
+//! beside them stay usable.
 
 mod archive;
 
@@ -37,6 +38,8 @@ fn every_bad_file_has_its_reason_and_harms_nobody_else() {
             ["sub-13", "hc", "M", "7"],
             ["sub-14", "hc", "M", "7"],
             ["sub-15", "hc", "M", "7"],
+            ["sub-16", "hc", "M", "7"],
+            ["sub-17", "fcd", "M", "7"],
         ],
     );
     write_flair(dir, "sub-01", "1", &good);
@@ -69,6 +72,11 @@ fn every_bad_file_has_its_reason_and_harms_nobody_else() {
     copy_flair(dir, "sub-01", "sub-14");
     let sidecar = r#"{"DeviceSerialNumber": 1, "MRAcquisitionType": "2D", "SliceThickness": 4}"#;
     fs::write(anat(dir, "sub-14").join("sub-14_acq-T2sel_FLAIR.json"), sidecar).unwrap();
+    // One scan under two names.
+    let other = head(2);
+    for id in ["sub-16", "sub-17"] {
+        write_flair(dir, id, "1", &other);
+    }
     // A group that is none (sub-12 has no folder either), a row without folder (sub-15), a folder without row.
     anat(dir, "sub-99");
 
@@ -109,11 +117,18 @@ fn every_bad_file_has_its_reason_and_harms_nobody_else() {
         ("sub-13", "not_downloaded"),
         ("sub-14", "not_3d"),
         ("sub-15", "no_folder"),
+        ("sub-16", "same_scan"),
+        ("sub-17", "same_scan"),
         ("sub-99", "not_listed"),
     ];
     let expected: BTreeMap<String, String> = expected.map(|(id, a)| (id.to_owned(), a.to_owned())).into();
     assert_eq!(answers, expected);
     assert_eq!(check["flair"], serde_json::json!({"fcd": 4, "hc": 1}));
+    for (id, twin) in [("sub-16", "sub-17"), ("sub-17", "sub-16")] {
+        let subject = check["subjects"].as_array().unwrap().iter().find(|s| s["subject"] == id).unwrap();
+        let text = subject["scans"][1]["why"]["text"].as_str().unwrap();
+        assert!(text.contains(&format!("the scan of {twin}")), "{text}");
+    }
     let problem = check["flair_problem"].as_str().unwrap();
     assert!(problem.contains("4 patients and 1 controls") && problem.contains("2 folds"), "{problem}");
     let lesion_ml = check["subjects"].as_array().unwrap().iter().find_map(|s| s["lesion_ml"].as_f64()).unwrap();

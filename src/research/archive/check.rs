@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use statrs::distribution::{DiscreteCDF, Hypergeometric};
 
-use super::{Archive, ArchiveError, Excluded, Finding, Group, SEQUENCES, Series, examine, fingerprint, roi};
+use super::{Archive, ArchiveError, Excluded, Finding, Group, SEQUENCES, Series, examine, fingerprint, roi, same_scan};
 use crate::analyze::preprocess::InputSpec;
 use crate::research::few_at_once;
 use crate::study::{Reason, Sequence};
@@ -124,7 +124,7 @@ impl Check {
 
 /// How many scans [`check`] will read.
 pub fn count_scans(archive: &Archive) -> usize {
-    archive.subjects.iter().map(|s| SEQUENCES.iter().filter(|q| s.scan(**q).is_some()).count()).sum()
+    SEQUENCES.iter().map(|sequence| archive.scans(*sequence).len()).sum()
 }
 
 /// Reads and preprocesses every scan. `progress` hears of each; `folds` is what training would need.
@@ -133,12 +133,16 @@ pub fn count_scans(archive: &Archive) -> usize {
 /// When a file disappears while it is read.
 pub fn check(archive: &Archive, folds: usize, progress: &(dyn Fn() + Sync)) -> Result<Check, ArchiveError> {
     let mut subjects = subject_rows(archive);
+    let same = same_scans(archive);
     let examined = few_at_once::map(&archive.subjects, |subject| {
         let scans: Vec<ScanCheck> = SEQUENCES
             .iter()
             .filter_map(|sequence| subject.scan(*sequence))
             .map(|scan| {
-                let result = examine::examine(scan, &SPEC);
+                let result = match same.get(&(subject.id.as_str(), scan.sequence)) {
+                    Some(why) => Err(why.clone()),
+                    None => examine::examine(scan, &SPEC),
+                };
                 progress();
                 match result {
                     Ok(done) => ScanCheck { sequence: scan.sequence, usable: true, why: None, gates: done.gates },
@@ -178,6 +182,19 @@ pub fn check(archive: &Archive, folds: usize, progress: &(dyn Fn() + Sync)) -> R
     let fingerprint = fingerprint::of(archive)?;
     let excluded = archive.excluded.clone();
     Ok(Check { fingerprint, subjects, excluded, t1, flair, tables, warnings, t1_problem, flair_problem })
+}
+
+/// Why a subject's scan of a modality is left out for being another subject's too.
+fn same_scans(archive: &Archive) -> BTreeMap<(&str, Sequence), Reason> {
+    let mut same = BTreeMap::new();
+    for sequence in SEQUENCES {
+        let scans = archive.scans(sequence);
+        let digests = few_at_once::map(&scans, |(_, scan)| fingerprint::sha256(&scan.path));
+        for ((subject, _), reason) in scans.iter().zip(same_scan::find(&scans, &digests)) {
+            same.extend(reason.map(|reason| ((subject.id.as_str(), sequence), reason)));
+        }
+    }
+    same
 }
 
 /// One row per participant and per folder that nobody listed, with what is known before a volume is read.

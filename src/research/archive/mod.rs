@@ -7,6 +7,7 @@
 //!                      (sidecar, roi)             ──▶ examine      one scan, preprocessed (the cache uses it too)
 //!                                                 ──▶ fingerprint  what a plan remembers of it
 //!                                                 ──▶ origin       whose scans: people's, or computed ones
+//!                                                 ──▶ same_scan    one scan under two names (the cache uses it too)
 //! ```
 //!
 //! [`Archive::read`] looks at names, tables, sidecars and NIfTI headers, not at voxels. Nothing that is wrong with one
@@ -19,6 +20,7 @@ pub mod fingerprint;
 pub mod origin;
 mod participants;
 pub mod roi;
+pub mod same_scan;
 pub mod sidecar;
 mod subjects;
 pub(in crate::research) mod table;
@@ -313,6 +315,11 @@ impl Archive {
         archive.unusable.sort_by(|a, b| (&a.subject, a.sequence).cmp(&(&b.subject, b.sequence)));
         archive.notes.sort_by(|a, b| (&a.subject, a.sequence).cmp(&(&b.subject, b.sequence)));
         Ok(archive)
+    }
+
+    /// Who has a scan of a modality, with it; by id.
+    pub fn scans(&self, sequence: Sequence) -> Vec<(&Subject, &Scan)> {
+        self.subjects.iter().filter_map(|subject| subject.scan(sequence).map(|scan| (subject, scan))).collect()
     }
 
     /// The participant of that id.

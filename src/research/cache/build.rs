@@ -1,6 +1,5 @@
 //! Fills the cache: every scan of a modality preprocessed once, a few at a time.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +12,7 @@ use super::{Cache, CacheError, CachedSubject};
 use crate::analyze::preprocess::{self, InputSpec};
 use crate::research::archive::examine::{self, Examined};
 use crate::research::archive::fingerprint::{hexadecimal, sha256};
-use crate::research::archive::{Archive, Finding, Scan, Subject, roi};
+use crate::research::archive::{Archive, Finding, Scan, Subject, roi, same_scan};
 use crate::research::few_at_once;
 use crate::research::run_folder::{RunFolderError, write_durably};
 use crate::study::{Reason, Sequence};
@@ -43,18 +42,17 @@ impl Cache {
     ) -> Result<Cache, CacheError> {
         let folder = prepare_folder(folder)?;
         let _turn = take_turn(&folder)?;
-        let subjects: Vec<(&Subject, &Scan)> =
-            archive.subjects.iter().filter_map(|s| s.scan(sequence).map(|scan| (s, scan))).collect();
+        let subjects = archive.scans(sequence);
         let digests = few_at_once::map(&subjects, |(_, scan)| sha256(&scan.path));
-        let twins = twins(&subjects, &digests);
-        let of_subjects: Vec<_> = subjects.iter().zip(digests).collect();
+        let same = same_scan::find(&subjects, &digests);
+        let of_subjects: Vec<_> = subjects.iter().zip(digests).zip(same).collect();
         let is_stopped = AtomicBool::new(false);
-        let outcomes = few_at_once::map(&of_subjects, |((subject, scan), digest)| {
+        let outcomes = few_at_once::map(&of_subjects, |(((subject, scan), digest), same)| {
             if is_stopped.load(Ordering::Relaxed) {
                 return Ok(Outcome::NotTried);
             }
-            let outcome = match (twins.get(subject.id.as_str()), digest) {
-                (Some(twin), _) => Ok(Outcome::Excluded(same_scan(scan, twin))),
+            let outcome = match (same, digest) {
+                (Some(reason), _) => Ok(Outcome::Excluded(reason.clone())),
                 (None, Err(e)) => Ok(Outcome::Excluded(unreadable(&scan.path, e))),
                 (None, Ok(digest)) => cached(subject, scan, digest, spec, &folder),
             };
@@ -79,33 +77,6 @@ impl Cache {
         cache.excluded.sort_by(|a, b| a.subject.cmp(&b.subject));
         Ok(cache)
     }
-}
-
-/// Subjects whose scan is byte for byte another's, each with that other's identifier.
-fn twins<'a>(subjects: &[(&'a Subject, &'a Scan)], digests: &[io::Result<String>]) -> BTreeMap<&'a str, &'a str> {
-    let mut of_digest: BTreeMap<&str, Vec<&'a str>> = BTreeMap::new();
-    for ((subject, _), digest) in subjects.iter().zip(digests) {
-        if let Ok(digest) = digest {
-            of_digest.entry(digest).or_default().push(&subject.id);
-        }
-    }
-    let mut twins = BTreeMap::new();
-    for same in of_digest.into_values().filter(|same| same.len() > 1) {
-        for (index, subject) in same.iter().enumerate() {
-            let other = if index == 0 { 1 } else { 0 };
-            twins.extend(same.get(other).map(|other| (*subject, *other)));
-        }
-    }
-    twins
-}
-
-/// One person under two names would be trained on and tested at once, and nobody knows which name is right.
-fn same_scan(scan: &Scan, twin: &str) -> Reason {
-    let path = scan.path.display();
-    Reason::new(
-        "same_scan",
-        format!("{path} is byte for byte the scan of {twin}: take one of the two out of the archive"),
-    )
 }
 
 fn unreadable(path: &Path, e: &io::Error) -> Reason {
