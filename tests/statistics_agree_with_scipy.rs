@@ -1,4 +1,4 @@
-//! The report's statistics equal scikit-learn, SciPy and statsmodels (`golden/statistics.py`, made-up data).
+//! The report's statistics equal scikit-learn, SciPy and statsmodels (`golden/statistics_golden.py`, made-up data).
 
 use fcdd::research::statistics::logistic::Logistic;
 use fcdd::research::statistics::*;
@@ -14,7 +14,7 @@ fn flags(v: &Value) -> Vec<bool> {
 
 #[test]
 fn statistics_agree_with_scipy() {
-    let golden: Value = serde_json::from_str(include_str!("golden/statistics.json")).unwrap();
+    let golden: Value = serde_json::from_str(include_str!("golden/statistics_golden.json")).unwrap();
     let close = |name: &str, ours: f64, expected: &Value, tolerance: f64| {
         let expected = expected.as_f64().unwrap();
         assert!((ours - expected).abs() < tolerance, "{name}: {ours} instead of {expected}");

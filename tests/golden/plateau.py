@@ -1,6 +1,6 @@
 """Golden learning rates of torch.optim.lr_scheduler.ReduceLROnPlateau (PyTorch 2.13.0), written to plateau.json.
 
-    python -P tests/golden/plateau.py > tests/golden/plateau.json
+    python3 tests/golden/plateau.py > tests/golden/plateau.json
 """
 import json
 import random
