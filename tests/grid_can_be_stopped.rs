@@ -102,4 +102,12 @@ fn weights_that_do_not_fit_are_refused_before_anything_starts() {
     let text = said(&place.grid(refusing, "exit 1").output().unwrap(), 1);
     assert!(text.contains("resnet_18.pth: conv1.weight is of width 64"), "{text}");
     assert!(!place.path("grid").exists());
+
+    // One file for both: a network would be compared with itself.
+    let [one, twenty_three] = ["resnet_18.pth", "resnet_18_23dataset.pth"].map(|name| place.path("weights").join(name));
+    fs::copy(&one, &twenty_three).unwrap();
+    let text = said(&place.grid("exit 0", "exit 1").output().unwrap(), 2);
+    let both = format!("{} and {} are byte for byte the same", one.display(), twenty_three.display());
+    assert!(text.contains(&both), "{text}");
+    assert!(!place.path("grid").exists());
 }

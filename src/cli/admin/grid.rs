@@ -1,7 +1,7 @@
 //! `fcdd admin grid`: the paper's eighteen configurations, and its tables from our own runs.
 //!
 //! Nine calls of this same program as `admin retrain --modality both --resume`, one after another, then the tables.
-//! What can be wrong is found before the first of them: missing or unfitting weights, runs of other choices.
+//! What can be wrong is found before the first of them: missing, equal or unfitting weights, runs of other choices.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

@@ -26,10 +26,12 @@ pub use configurations::{ARCHITECTURES, Configuration, Training, Transfer};
 pub use outcome::Outcome;
 pub use tables::Table;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::archive::fingerprint::sha256;
 use super::collect::{self, FoldState};
 use super::plan::{Plan, Said};
 use super::run_folder::{RunFolder, RunFolderError, write_durably};
@@ -51,6 +53,17 @@ pub enum GridError {
     MissingWeights {
         /// The files, as a list.
         files: String,
+    },
+    /// One file under two names.
+    #[error(
+        "{first} and {second} are byte for byte the same, so that the tables would compare weights with themselves: put \
+         the right file under each name"
+    )]
+    SameWeights {
+        /// A file.
+        first: PathBuf,
+        /// Another that equals it.
+        second: PathBuf,
     },
     /// A run without predictions.
     #[error("{path} is not trained: call fcdd admin grid again")]
@@ -157,10 +170,10 @@ pub fn is_finished(run: &RunFolder) -> Result<bool, RunFolderError> {
     Ok(is_trained && run.predictions_path().exists() && outcome::metrics_path(run).exists())
 }
 
-/// The weights of every training, in order, where all are there.
+/// The weights of every training, in order, where all are there and no two are the same.
 ///
 /// # Errors
-/// Every file that is missing.
+/// Every file that is missing; else two that are the same, or one that cannot be read.
 pub fn find_weights(
     trainings: &[Training],
     one: &Path,
@@ -170,7 +183,22 @@ pub fn find_weights(
         trainings.iter().map(|training| training.weights_file(one, twenty_three)).collect();
     let missing: Vec<String> =
         files.iter().flatten().filter(|file| !file.is_file()).map(|file| file.display().to_string()).collect();
-    if missing.is_empty() { Ok(files) } else { Err(GridError::MissingWeights { files: missing.join(", ") }) }
+    if !missing.is_empty() {
+        return Err(GridError::MissingWeights { files: missing.join(", ") });
+    }
+    all_differ(&files)?;
+    Ok(files)
+}
+
+fn all_differ(files: &[Option<PathBuf>]) -> Result<(), GridError> {
+    let mut known: BTreeMap<String, &PathBuf> = BTreeMap::new();
+    for file in files.iter().flatten() {
+        let digest = sha256(file).map_err(|source| GridError::File { path: file.clone(), source })?;
+        if let Some(first) = known.insert(digest, file) {
+            return Err(GridError::SameWeights { first: first.clone(), second: file.clone() });
+        }
+    }
+    Ok(())
 }
 
 impl Grid {
