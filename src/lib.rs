@@ -20,7 +20,7 @@
 //! |---|---|
 //! | [`receive`] | C-STORE / C-ECHO SCP: an object that was acknowledged is on stable storage |
 //! | [`assemble`] | when is a study complete, is it for us, series → classified volumes with verdicts |
-//! | [`analyze`] | preprocessing `fcdd-1`, ONNX Runtime, Grad-CAM, regions, fusion, the verdict |
+//! | [`analyze`] | preprocessing `fcdd-2`, ONNX Runtime, Grad-CAM, regions, fusion, the verdict |
 //! | [`report`] | heatmap series, card, structured report, `result.json`, pictures |
 //! | [`deliver`] | the outbox's workers and the C-STORE SCU |
 //! | [`study`] | what one stage hands to the next |

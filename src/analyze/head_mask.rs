@@ -1,12 +1,13 @@
-//! Finds the head in a volume: which voxels it has, where its vertex is, how big it is. Part of `fcdd-1`.
+//! Finds the head in a volume: which voxels it has, where its vertex is, how big it is. Part of `fcdd-2`.
 //!
 //! The search runs on a coarse scout grid along the world's axes, so that it neither depends on how the scanner's
 //! axes lay nor costs much at 1 mm:
 //!
 //! 1. threshold by Otsu's method on the square root of the intensities, clipped to their 0.5–99.5 percentiles
 //!    (the root lifts dark tissue away from air; the clip keeps bright fat and vessels from deciding);
-//! 2. erosion by one voxel, largest 26-connected component, dilation by one voxel within the threshold,
-//!    largest component again: thin bridges to ghosts and to a head holder break;
+//! 2. erosion by one voxel, large 26-connected components, dilation by one voxel within the threshold,
+//!    large components again: thin bridges to ghosts and to a head holder break. Large is what has a quarter of the
+//!    largest one's voxels: where skull and fluid are dark all around (FLAIR), brain and scalp are two, of about one size;
 //! 3. holes filled, in the volume and in each axial level (ventricles and bone are head, also where the field of view
 //!    cuts the crown off and leaves them open).
 //!
@@ -27,6 +28,8 @@ const VERTEX_AREA_MM2: f64 = 1000.0;
 const VAULT_MM: f64 = 100.0;
 /// Depth below the vertex in which a cut mask means a cut vertex, mm.
 const CROWN_MM: f64 = 60.0;
+/// A component with at least this share of the largest one's voxels is a part of the head.
+const PART_OF_HEAD: f64 = 0.25;
 /// Objects smaller than this are no head, ml.
 const SMALLEST_OBJECT_ML: f64 = 200.0;
 const HISTOGRAM_BINS: usize = 256;
@@ -104,10 +107,11 @@ pub fn find(volume: &Volume, spacing_mm: f64) -> Result<Head, HeadError> {
     let threshold = threshold(&scout)?;
 
     let bright = scout.mapv(|v| v > threshold);
-    let core = components::largest(eroded(&bright).view(), Connectivity::Corners26);
+    let large = |mask: &Array3<bool>| components::large(mask.view(), Connectivity::Corners26, PART_OF_HEAD);
+    let core = large(&eroded(&bright));
     let mut grown = dilated(&core);
     grown.zip_mut_with(&bright, |g, b| *g &= *b);
-    let mut mask = components::fill_holes(components::largest(grown.view(), Connectivity::Corners26).view());
+    let mut mask = components::fill_holes(large(&grown).view());
     fill_levels(&mut mask);
 
     let voxel_ml = spacing_mm.powi(3) / 1000.0;
@@ -304,6 +308,35 @@ mod tests {
         assert!(m.middle_x_mm.abs() <= 2.0 && m.middle_y_mm.abs() <= 2.0, "{m:?}");
         assert!(m.length_mm > 1.1 * m.width_mm, "{m:?}");
         assert_eq!(m.crown_cut_cm2, 0.0);
+    }
+
+    /// A dark ring all around: the brain is a component of its own, and so are scalp and face; a ghost stays out.
+    #[test]
+    fn brain_and_scalp_are_both_head_where_a_dark_skull_parts_them() {
+        let mut head = ball(80.0, 300.0);
+        let radius = |p: [f64; 3]| (p[0].powi(2) + (p[1] / 1.2).powi(2) + p[2].powi(2)).sqrt();
+        let affine = head.affine;
+        for ((i, j, k), value) in head.data.indexed_iter_mut() {
+            let p = affine.apply([i as f64, j as f64, k as f64]);
+            if (56.0..64.0).contains(&radius(p)) {
+                *value = 3.0;
+            }
+            // Eyes and ears leave the scalp open, so that filling cannot make up for a brain that was dropped.
+            if p[2].abs() < 10.0 && p[1] < -60.0 {
+                *value = 3.0;
+            }
+            if p.iter().all(|v| (-108.0..-88.0).contains(v)) {
+                *value = 300.0;
+            }
+        }
+        let found = find(&head, 2.0).unwrap();
+        let is_head = |p: [f64; 3]| {
+            let at = found.grid.affine.inverse().unwrap().apply(p).map(|v| v.round() as usize);
+            found.mask[at]
+        };
+        assert!(is_head([0.0, 0.0, 0.0]) && is_head([0.0, -40.0, 4.0]), "brain");
+        assert!(is_head([72.0, 0.0, 0.0]) && is_head([0.0, 0.0, 72.0]), "scalp");
+        assert!(!is_head([-98.0, -98.0, -98.0]), "ghost");
     }
 
     #[test]

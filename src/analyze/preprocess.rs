@@ -1,4 +1,4 @@
-//! Preprocessing `fcdd-1`: from a volume on the scanner's grid to the tensor that a network sees. One pure
+//! Preprocessing `fcdd-2`: from a volume on the scanner's grid to the tensor that a network sees. One pure
 //! function, used by serving and by training.
 //!
 //! 1. The head is found ([`super::head_mask`]).
@@ -20,7 +20,7 @@ use crate::study::Reason;
 use crate::volume::{Grid, SingularAffine, Volume, resample};
 
 /// The name that manifests use for what this file does.
-pub const NAME: &str = "fcdd-1";
+pub const NAME: &str = "fcdd-2";
 /// Room between the vertex and the upper end of the grid, mm.
 const VERTEX_MARGIN_MM: f64 = 6.0;
 

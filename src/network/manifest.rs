@@ -15,7 +15,7 @@ use crate::study::Sequence;
 pub const FORMAT: u32 = 1;
 
 /// Name of the preprocessing that this program implements.
-pub const PREPROCESSING: &str = "fcdd-1";
+pub const PREPROCESSING: &str = "fcdd-2";
 
 /// A manifest, as read and checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -515,7 +515,7 @@ pub(crate) mod tests {
             ("axes = \"RAS\"", "axes = \"LPS\"", "input.axes"),
             ("stem_stride_one_axis = \"D\"", "stem_stride_one_axis = \"W\"", "input.stem_stride_one_axis"),
             ("spacing_mm = 2.0", "spacing_mm = 0.0", "input.spacing_mm"),
-            ("\"fcdd-1\"", "\"fcdd-2\"", "input.preprocessing"),
+            ("\"fcdd-2\"", "\"fcdd-1\"", "input.preprocessing"),
             ("background = 0.0", "background = nan", "input.background"),
             ("stride = [16, 32, 32]", "stride = [32, 32, 32]", "map.stride"),
             ("shape = [5, 3, 3]", "shape = [5, 3, 2]", "map.shape"),

@@ -55,12 +55,12 @@ pub fn label(mask: ArrayView3<'_, bool>, connectivity: Connectivity) -> Componen
     Components { labels, sizes }
 }
 
-/// The largest component of `mask` (the first of equals); all false when the mask is empty.
-pub fn largest(mask: ArrayView3<'_, bool>, connectivity: Connectivity) -> Array3<bool> {
+/// The components of `mask` that have at least `share` (0 to 1) of the largest one's voxels.
+pub fn large(mask: ArrayView3<'_, bool>, connectivity: Connectivity, share: f64) -> Array3<bool> {
     let components = label(mask, connectivity);
-    // `max_by_key` takes the last of equals, so the scan runs backwards.
-    let biggest = components.sizes.iter().enumerate().rev().max_by_key(|(_, size)| **size).map(|(i, _)| i as u32 + 1);
-    components.labels.mapv(|l| Some(l) == biggest)
+    let needed = share * components.sizes.iter().max().map_or(0.0, |largest| *largest as f64);
+    let is_large: Vec<bool> = components.sizes.iter().map(|size| *size as f64 >= needed).collect();
+    components.labels.mapv(|l| l > 0 && is_large.get(l as usize - 1).copied().unwrap_or(false))
 }
 
 /// `mask` with everything filled that cannot be reached from the array's faces through face neighbours.
@@ -105,17 +105,19 @@ mod tests {
         mask[[1, 1, 2]] = true;
         assert_eq!(label(mask.view(), Connectivity::Faces6).sizes, [1, 2]);
         assert_eq!(label(mask.view(), Connectivity::Corners26).sizes, [3]);
-        let big = largest(mask.view(), Connectivity::Faces6);
+        let big = large(mask.view(), Connectivity::Faces6, 0.6);
         assert!(big[[1, 1, 2]] && big[[1, 1, 1]] && !big[[0, 0, 0]]);
     }
 
     #[test]
-    fn the_first_of_two_equals_is_the_largest() {
-        let mut mask = Array3::from_elem((1, 1, 3), false);
-        mask[[0, 0, 0]] = true;
-        mask[[0, 0, 2]] = true;
-        assert!(largest(mask.view(), Connectivity::Faces6)[[0, 0, 0]]);
-        assert!(!largest(Array3::from_elem((2, 2, 2), false).view(), Connectivity::Faces6).iter().any(|v| *v));
+    fn half_of_the_largest_is_large_enough_where_half_is_asked_for() {
+        let mut mask = Array3::from_elem((1, 1, 9), false);
+        for at in [0, 2, 3, 5, 6, 7, 8] {
+            mask[[0, 0, at]] = true;
+        }
+        let kept = large(mask.view(), Connectivity::Faces6, 0.5);
+        assert_eq!(kept.iter().copied().collect::<Vec<_>>(), [0, 0, 1, 1, 0, 1, 1, 1, 1].map(|v| v == 1));
+        assert!(!large(Array3::from_elem((2, 2, 2), false).view(), Connectivity::Faces6, 0.5).iter().any(|v| *v));
     }
 
     #[test]

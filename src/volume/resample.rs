@@ -1,6 +1,6 @@
 //! Trilinear resampling of a volume onto another grid, and the low-pass filter that belongs before it.
 //!
-//! Serving and training share this code; together with the head mask it *is* the preprocessing `fcdd-1`.
+//! Serving and training share this code; together with the head mask it *is* the preprocessing `fcdd-2`.
 //! What it fixes:
 //!
 //! - Both affines are composed once (target index → LPS → source index), in `f64`; no voxel is visited

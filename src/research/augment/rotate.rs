@@ -8,7 +8,7 @@
 //!
 //! Nor does one kernel serve both. `Sampler` there clamps every position, to hold the edge, which this inner loop
 //! must not pay for. The one here wants positions between centres, so resampling would keep its own beside it for
-//! the edge, and would round differently at the last centre: the values of `fcdd-1` would change.
+//! the edge, and would round differently at the last centre: the values of `fcdd-2` would change.
 //!
 //! Along an output row the source position is `start + k·step`, so the voxels whose position lies inside
 //! are one interval of `k`. It is found by division and settled with the very arithmetic of the loop; the
