@@ -143,14 +143,15 @@ fn cerebrum(brain: &Brain, folding: &Folding, lesion: &Lesion, place: Place, p: 
     mixture.paint(Tissue::White, 1.0);
     mixture.paint(Tissue::DeepGrey, folding.mottling(p));
     mixture.paint(Tissue::Grey, inside(below_pia - thickness, junction_mm));
-    // Below the cortex the signal fades inwards over some millimetres.
+    // Below the cortex the signal fades inwards, slowly: in T1 the lesion is grey and nothing else, and what shows is that
+    // white matter is missing where there should be some.
     let beneath = (below_pia - thickness).max(0.0);
-    let fading = (-beneath / 6.5).exp();
+    let fading = (-(beneath / 12.0).powi(2)).exp();
     mixture.turn(Tissue::Grey, Tissue::LesionCortex, signal);
     mixture.turn(Tissue::White, Tissue::LesionWhite, (signal * fading).max(lesion.amplitude * cone));
     mixture.paint(Tissue::Fluid, inside(below_pia, 0.9));
     let in_tissue = inside(-below_pia, 0.9) * (1.0 - brain.without_cortex(p) / 12.0);
-    (mixture, in_tissue * (extent * if beneath < 5.0 { 1.0 } else { 0.4 }).max(cone))
+    (mixture, in_tissue * (extent * fading).max(cone))
 }
 
 impl Ground {

@@ -20,7 +20,7 @@ impl Head {
         let mut random = stream(seed, "head");
         Head {
             skull_mm: between(&mut random, 5.0, 7.5),
-            fat_mm: between(&mut random, 4.0, 6.5),
+            fat_mm: between(&mut random, 4.5, 6.5),
             nose_mm: between(&mut random, 7.5, 10.5),
             rough: GradientNoise::new(seed, "head/rough"),
             left_capsule,

@@ -13,8 +13,8 @@ use super::shapes::{Place, length, minus, rise};
 pub struct Lesion {
     /// The seed, at the bottom of a sulcus, in the head's frame.
     pub centre: Place,
-    /// Radius within which the cortex is abnormal, mm: 8 to 18; below that nobody sees
-    /// it at 2 mm.
+    /// Radius within which the cortex is abnormal, mm: 10 to 18; below that nobody sees
+    /// it at 2 mm in T1.
     pub radius_mm: f32,
     /// Factor on the cortical thickness in the lesion's middle: 1.4 to 2.2.
     pub thickening: f32,
@@ -40,7 +40,7 @@ impl Lesion {
         let transmantle = random.random::<f32>() < 0.45;
         Lesion {
             centre,
-            radius_mm: between(&mut random, 8.0, 18.0),
+            radius_mm: between(&mut random, 10.0, 18.0),
             thickening: between(&mut random, 1.4, 2.2),
             blur_mm: between(&mut random, 1.0, 2.5),
             transmantle_to: transmantle.then(|| brain.nearest_ventricle(centre)),
