@@ -1,4 +1,4 @@
-//! The baseline that sees only metadata: logistic regression on scanner, protocol, voxel size, sex and age.
+//! The baseline that sees only metadata: logistic regression on scanner, protocol, voxel size, sex, age and its square.
 
 use std::collections::BTreeSet;
 
@@ -67,7 +67,9 @@ impl Encoding {
             columns.push(f64::from(u8::from(!names.iter().any(known))));
         }
         columns.extend(self.voxel_mm.columns(row.voxel_mm));
-        columns.extend(self.age.columns(row.age));
+        // Patients of both ends of life and controls between them: no line in age tells these apart, a parabola does.
+        let [age, age_is_missing] = self.age.columns(row.age);
+        columns.extend([age, age * age, age_is_missing]);
         columns
     }
 }

@@ -274,6 +274,21 @@ mod tests {
     }
 
     #[test]
+    fn a_score_that_only_knows_who_is_neither_young_nor_old_fails() {
+        for seed in 0..5 {
+            let mut cohort = cohort(false, 0.0, 0.0, seed);
+            for (index, subject) in cohort.iter_mut().enumerate() {
+                let age = if subject.row.fcd { [2.0, 12.0][(index / 4) % 2] } else { 7.0 } + (index % 3) as f64 - 1.0;
+                subject.row.age = Some(age);
+                subject.logit = (age - 7.0).abs() + 0.1 * subject.logit;
+            }
+            let report = report(&cohort, 1);
+            assert!(report.metadata_auc.unwrap().estimate > 0.95, "seed {seed}: {:?}", report.metadata_auc);
+            assert!(!report.passed, "seed {seed}: {:?}", report.checks);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_assessed_has_not_passed() {
         let mut unknown = cohort(false, 3.0, 0.0, 1);
         for subject in &mut unknown {
