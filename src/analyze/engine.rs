@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::fuse;
 use super::gates::{self, GateInput};
 use super::gradcam;
+use super::looks;
 use super::model::Model;
 use super::preprocess::{self, FieldOfView, Prepared};
 use super::prior;
@@ -279,7 +280,12 @@ impl LoadedModel {
             }
         };
         let source_grid = source.volume.grid();
-        let reasons = gates::check(&GateInput { sequence, header: &stack.header, grid: &source_grid, head: &measures });
+        let mut reasons =
+            gates::check(&GateInput { sequence, header: &stack.header, grid: &source_grid, head: &measures });
+        if let Some(distribution) = &self.model.distribution {
+            let looks = looks::measures(tensor.view(), view.head.view());
+            reasons.extend(looks::check(distribution, &looks, sequence, &self.model.name));
+        }
 
         let begun = Instant::now();
         let folds = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).run(tensor.view())?;

@@ -1,7 +1,7 @@
 //! Stage three: from an assembled study to probabilities, a verdict and heatmaps.
 //!
 //! ```text
-//! AssembledStudy → preprocess (head_mask) → gates
+//! AssembledStudy → preprocess (head_mask) → gates, looks
 //!                → session (model, runtime) → fuse (prior)
 //!                → gradcam → regions          → Analysis        all of it driven by engine
 //! ```
@@ -16,6 +16,7 @@ pub mod fuse;
 pub mod gates;
 pub mod gradcam;
 pub mod head_mask;
+pub mod looks;
 pub mod model;
 pub mod preprocess;
 pub mod prior;

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::preprocess::InputSpec;
 use super::session::GraphShapes;
+use crate::network::distribution::Distribution;
 use crate::network::manifest::{Calibration, Precision};
 use crate::network::{ModelFolder, ModelFolderError};
 use crate::study::Sequence;
@@ -47,6 +48,8 @@ pub struct Model {
     pub calibration: Calibration,
     /// Share of patients in training, where the manifest states it.
     pub training_prevalence: Option<f64>,
+    /// How its training's scans looked, where the manifest states it.
+    pub distribution: Option<Distribution>,
     /// Arithmetics in which it was validated.
     pub validated: BTreeSet<Precision>,
     /// Names and contents of the ONNX files, one per fold; taken out once the sessions are open.
@@ -88,6 +91,7 @@ impl Model {
             decision_threshold: manifest.decision.threshold,
             calibration: manifest.calibration.clone(),
             training_prevalence: manifest.training.as_ref().map(|training| training.prevalence),
+            distribution: manifest.distribution.clone(),
             validated: manifest.precision.validated.clone(),
             files,
         })

@@ -184,6 +184,7 @@ fn manifest_for(args: &Args, spec: &NetworkSpec) -> Manifest {
         calibration: Calibration::NONE,
         precision: PrecisionList { validated: [Precision::Fp32].into() },
         training: None,
+        distribution: None,
         files: Vec::new(),
         records: Vec::new(),
         changelog: vec![Change { version: VERSION.into(), date: CHANGED.into(), text: statement.change.into() }],

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::distribution::Distribution;
 use super::logit::sigmoid;
 use super::spec::{Architecture, Geometry, NetworkSpec};
 use crate::study::Sequence;
@@ -56,6 +57,9 @@ pub struct Manifest {
     /// How it was trained; missing where it was not.
     #[serde(default)]
     pub training: Option<Training>,
+    /// How its training's scans looked; missing where nothing is known of them, and no scan is then unlike them.
+    #[serde(default)]
+    pub distribution: Option<Distribution>,
     /// One ONNX file per fold, in order.
     #[serde(rename = "file")]
     pub files: Vec<ModelFile>,
@@ -302,6 +306,9 @@ impl Manifest {
         if !self.precision.validated.contains(&Precision::Fp32) {
             return Err(wrong("precision.validated", "a list with \"fp32\" in it", &self.precision.validated));
         }
+        if let Some(distribution) = &self.distribution {
+            distribution.check()?;
+        }
         self.check_files()?;
         self.check_training()?;
         for change in &self.changelog {
@@ -443,6 +450,7 @@ fn is_semantic_version(version: &str) -> bool {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::distribution;
     use super::*;
 
     /// A manifest that passes every check; its files have digests of nothing.
@@ -489,6 +497,13 @@ pub(crate) mod tests {
                 prevalence: 0.25,
                 folds: 5,
                 plan: "a".repeat(64),
+            }),
+            distribution: Some(Distribution {
+                measures: distribution::MEASURES.into(),
+                mean: (0..distribution::COUNT).map(|at| at as f64 / 3.0).collect(),
+                whitening: (0..distribution::COUNT).map(|at| vec![0.1; at + 1]).collect(),
+                limit: 1.0 / 3.0,
+                rule: "by \"hand\"".into(),
             }),
             files: vec![ModelFile { name: "fold_0.onnx".into(), sha256: "0".repeat(64) }],
             records: vec![ModelFile { name: SUBJECTS.into(), sha256: "1".repeat(64) }],

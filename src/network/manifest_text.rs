@@ -92,6 +92,24 @@ impl Manifest {
                 format!("plan = {}", text(&training.plan)),
             ]);
         }
+        if let Some(distribution) = &self.distribution {
+            let numbers = |values: &[f64]| {
+                format!("[{}]", values.iter().map(|value| number(*value)).collect::<Vec<_>>().join(", "))
+            };
+            lines.extend([
+                String::new(),
+                "[distribution]".to_owned(),
+                "# How the training's scans looked. A scan at a larger distance than the limit gets no verdict."
+                    .to_owned(),
+                format!("measures = {}", text(&distribution.measures)),
+                format!("limit = {}", number(distribution.limit)),
+                format!("rule = {}", text(&distribution.rule)),
+                format!("mean = {}", numbers(&distribution.mean)),
+                "whitening = [".to_owned(),
+            ]);
+            lines.extend(distribution.whitening.iter().map(|row| format!("    {},", numbers(row))));
+            lines.push("]".to_owned());
+        }
         for file in &self.files {
             lines.extend([
                 String::new(),

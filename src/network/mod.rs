@@ -8,6 +8,7 @@
 //! [`spec`] and [`weights`] know nothing of ONNX, so that the trainer builds the very same network from
 //! them; [`logit`] is what their answers mean. This module never runs a network: that is the work of the analysis stage.
 
+pub mod distribution;
 pub mod logit;
 pub mod manifest;
 mod manifest_text;

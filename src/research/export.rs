@@ -4,13 +4,15 @@
 //! the subjects that its network never saw and must say what the trainer said; the same runs give the map's threshold.
 //! Calibration and decision threshold are fitted on those out-of-fold logits. Rules, all of them in the manifest:
 //! Platt's line on the logits; the threshold with the largest Youden's J on the calibrated probabilities; regions lie
-//! above the 95th percentile of the controls' maxima.
+//! above the 95th percentile of the controls' maxima; a scan is unlike the training's beyond 1.25 times the 99th percentile of
+//! its subjects' own distances.
 //!
 //! Beside the networks lie three records: a hash per subject that took part ([`SUBJECTS`]), the out-of-fold logits
 //! ([`OUT_OF_FOLD`]), by which models are compared later, and the run's figures ([`METRICS`]) where there are any, without
 //! their table of subjects.
 
 mod agreement;
+mod looks;
 mod records;
 mod subjects;
 
@@ -264,6 +266,7 @@ pub fn export(
             folds: plan.folds.value,
             plan: plan.digest(),
         }),
+        distribution: looks::distribution(subjects)?,
         files: Vec::new(),
         records: Vec::new(),
         changelog: vec![Change {

@@ -184,7 +184,7 @@ fn contents(
         maps: rule.sentence(),
         intensity: IntensityComparison::of(&scored, cache, &parts, SEED),
         abstention: Abstention::of(&labels, &logits, &parts),
-        withheld: of_cohort::withheld(&scored, cache),
+        withheld: of_cohort::withheld(&scored, cache, Some(manifest)),
         operating_point: Some(OperatingPoint {
             threshold,
             rule: manifest.decision.rule.clone().unwrap_or_else(|| "the model's own".to_owned()),

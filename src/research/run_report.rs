@@ -140,7 +140,7 @@ fn contents(
         maps: rule.sentence(),
         intensity: IntensityComparison::of(&scored, cache, &numbers, plan.seed),
         abstention: Abstention::of(&labels, &logits, &numbers),
-        withheld: of_cohort::withheld(&scored, cache),
+        withheld: of_cohort::withheld(&scored, cache, None),
         operating_point,
         forward_pass: of_cohort::forward_pass(took, 1),
         model: None,

@@ -154,6 +154,7 @@ pub fn manifest(sequence: Sequence, trained: bool) -> Manifest {
         calibration: Calibration::NONE,
         precision: PrecisionList { validated: [Precision::Fp32].into() },
         training: None,
+        distribution: None,
         files: Vec::new(),
         records: Vec::new(),
         changelog: vec![Change { version: "0.1.0".into(), date: "2026-11-23".into(), text: "Test.".into() }],

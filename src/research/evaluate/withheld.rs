@@ -28,12 +28,12 @@ pub struct WithheldReason {
 
 impl Withheld {
     /// Counts the reasons of every scan.
-    pub fn of<'a>(gates: impl IntoIterator<Item = &'a [Reason]>) -> Withheld {
+    pub fn of<R: AsRef<[Reason]>>(gates: impl IntoIterator<Item = R>) -> Withheld {
         let mut found = Withheld::default();
         for reasons in gates {
             found.scans += 1;
-            found.withheld += usize::from(!reasons.is_empty());
-            for reason in reasons {
+            found.withheld += usize::from(!reasons.as_ref().is_empty());
+            for reason in reasons.as_ref() {
                 let first = || WithheldReason { scans: 0, example: reason.text.clone() };
                 found.reasons.entry(reason.code.clone()).or_insert_with(first).scans += 1;
             }

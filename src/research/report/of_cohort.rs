@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ndarray::{Array3, ArrayView3};
+
 use super::{ForwardPass, ReportError, Tile, processor};
+use crate::analyze::looks;
+use crate::network::Manifest;
 use crate::research::archive::Finding;
 use crate::research::archive::origin::{self, Data};
 use crate::research::cache::Cache;
@@ -101,10 +105,23 @@ pub(in crate::research) fn this_machine() -> String {
     processor().map_or_else(|| format!("cpu, {threads} threads"), |name| format!("cpu, {threads} threads; {name}"))
 }
 
-/// On how many of the scored scans serving would withhold its verdict.
-pub(in crate::research) fn withheld(scored: &[Scored], cache: &Cache) -> Withheld {
-    let gates = |index: usize| -> &[_] { &cache.subject(index).gates };
-    Withheld::of(scored.iter().filter_map(|s| cache.index_of(&s.row.subject)).map(gates))
+/// On how many of the scored scans serving would withhold its verdict; `model` adds what it knows of its training's.
+pub(in crate::research) fn withheld(scored: &[Scored], cache: &Cache, model: Option<&Manifest>) -> Withheld {
+    let reasons = |index: usize| {
+        let mut reasons = cache.subject(index).gates.clone();
+        if let Some((distribution, name)) = model.and_then(|m| Some((m.distribution.as_ref()?, &m.name))) {
+            let shape = cache.shape();
+            let tensor = ArrayView3::from_shape(shape, cache.volume(index));
+            let head =
+                Array3::from_shape_vec(shape, cache.head_mask(index).iter().map(|inside| *inside != 0).collect());
+            if let (Ok(tensor), Ok(head)) = (tensor, head) {
+                let measures = looks::measures(tensor, head.view());
+                reasons.extend(looks::check(distribution, &measures, cache.sequence(), name));
+            }
+        }
+        reasons
+    };
+    Withheld::of(scored.iter().filter_map(|s| cache.index_of(&s.row.subject)).map(reasons))
 }
 
 /// Whether any subject is synthetic; what is not known is a caution. `said` is the caller's word, before the dataset's.
