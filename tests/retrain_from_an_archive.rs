@@ -12,6 +12,7 @@ use archive::write_archive;
 use calls::{admin, quickly, said};
 use fcdd::research::plan::Origin;
 use fcdd::research::run_folder::RunFolder;
+use fcdd::research::weights_file;
 
 const TRAINER: &str = env!("CARGO_BIN_EXE_fcdd-trainer");
 
@@ -60,4 +61,51 @@ fn fold_by_fold_gives_what_all_at_once_gives() {
     assert!(said(&retrain(folder, "other", &["--fold", "2"]), 2).contains("no fold 2"));
     let mut without = calls::retrain(folder, "other", folder.join("nowhere"));
     assert!(said(&without.output().unwrap(), 1).contains("make trainer"));
+}
+
+#[test]
+fn a_run_begins_with_another_runs_network_but_not_on_its_subjects() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    write_archive(&folder.join("archive"), 8);
+    said(&retrain(folder, "first", &["--fold", "0"]), 0);
+    let first = RunFolder::new(folder.join("first"));
+    let begin_with = |output: &str, weights: &Path| {
+        let weights = weights.to_str().unwrap();
+        retrain(
+            folder,
+            output,
+            &["--fold", "0", "--learning-rate", "1e-12", "--trainable", "all", "--weights", weights],
+        )
+    };
+
+    let text = said(&begin_with("refused", &first.fold(0).checkpoint_best()), 1);
+    assert!(text.contains("has seen 8 scans of this archive: sub-"), "{text}");
+
+    // Taken out of its run it does not say whom it has seen.
+    fs::create_dir_all(folder.join("other/fold_0")).unwrap();
+    let other = folder.join("other/fold_0/checkpoint_best");
+    fs::copy(first.fold(0).checkpoint_best(), &other).unwrap();
+    let text = said(&begin_with("unsaid", &other), 1);
+    assert!(text.contains("list of subjects") && text.contains("RUN/fold_K/checkpoint_best"), "{text}");
+
+    // With a list of other subjects it may be gone on with: at next to no learning rate it stays what it was.
+    let mut index: serde_json::Value = serde_json::from_slice(&fs::read(first.cache_index()).unwrap()).unwrap();
+    for (number, subject) in index["subjects"].as_array_mut().unwrap().iter_mut().enumerate() {
+        subject["source_sha256"] = format!("{number:064}").into();
+    }
+    fs::write(folder.join("other/cache.json"), index.to_string()).unwrap();
+    said(&begin_with("second", &other), 0);
+    let second = RunFolder::new(folder.join("second"));
+    assert_eq!(second.plan().unwrap().weights.unwrap().path, other.canonicalize().unwrap());
+    let seen = fcdd::research::pretrained_on::read(&second).unwrap();
+    assert_eq!(seen.len(), 8);
+    assert!(seen.iter().any(|seen| seen.content == format!("{:064}", 7)));
+    let spec = second.plan().unwrap().spec();
+    let weights = |run: &RunFolder| weights_file::read_weights(&run.fold(0).checkpoint_best(), &spec).unwrap();
+    for name in ["conv1.weight", "layer4.0.conv2.weight", "fc.weight"] {
+        let [before, after] = [weights(&first), weights(&second)].map(|all| all.tensors()[name].data.clone());
+        let largest = before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(largest < 1e-6, "{name}: {largest}");
+    }
 }
