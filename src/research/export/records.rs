@@ -73,19 +73,42 @@ pub(super) fn records(
     let mut records = vec![(SUBJECTS, subjects.into_bytes()), (OUT_OF_FOLD, rows)];
     let metrics = run.path().join(METRICS);
     match fs::read(&metrics) {
-        Ok(bytes) => records.push((METRICS, without_subjects(&bytes, &metrics)?)),
+        Ok(bytes) => records.push((METRICS, fit_to_travel(&bytes, &metrics)?)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         Err(source) => return Err(RunFolderError::File { path: metrics, source }.into()),
     }
     Ok(records)
 }
 
-/// The figures without the table of subjects: a model travels, and names its subjects by hashes only.
-fn without_subjects(bytes: &[u8], path: &Path) -> Result<Vec<u8>, ExportError> {
+/// The figures without the table of subjects and the folders of this machine: a model travels, names its subjects by
+/// hashes only, and the weights that it began with by their file's name and digest.
+fn fit_to_travel(bytes: &[u8], path: &Path) -> Result<Vec<u8>, ExportError> {
     let damaged = |e: serde_json::Error| RunFolderError::Table { path: path.to_owned(), message: e.to_string() };
     let mut figures: Value = serde_json::from_slice(bytes).map_err(damaged)?;
     if let Some(metrics) = figures.get_mut("metrics").and_then(Value::as_object_mut) {
         metrics.remove("per_subject");
     }
+    if let Some(weights) = figures.pointer_mut("/plan/weights/path") {
+        let name = weights.as_str().map(Path::new).and_then(Path::file_name);
+        *weights = name.map(|name| name.to_string_lossy().into_owned()).into();
+    }
     Ok(serde_json::to_vec_pretty(&figures).map_err(damaged)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neither_subjects_nor_folders_travel() {
+        let figures = br#"{"metrics": {"auc": 1, "per_subject": [{"subject": "sub-1"}]},
+            "plan": {"weights": {"path": "/home/someone/run/fold_0/checkpoint_best", "sha256": "ab"}, "seed": 1}}"#;
+        let text = String::from_utf8(fit_to_travel(figures, Path::new("metrics.json")).unwrap()).unwrap();
+        assert!(!text.contains("sub-1") && !text.contains("someone"), "{text}");
+        let figures: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(figures["plan"]["weights"]["path"], "checkpoint_best");
+        assert_eq!((&figures["metrics"]["auc"], &figures["plan"]["seed"]), (&1.into(), &1.into()));
+        let plain = fit_to_travel(br#"{"plan": {"seed": 1}}"#, Path::new("metrics.json")).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&plain).unwrap()["plan"], serde_json::json!({"seed": 1}));
+    }
 }
