@@ -65,6 +65,10 @@ pub struct ConfoundReport {
     pub scanner_predictions: Vec<ScannerPrediction>,
 }
 
+/// Below so many patients or controls nothing is assessed: resampled, a handful that happens to be ranked rightly is ranked
+/// rightly every time, and its interval has no width.
+const FEWEST_OF_A_CLASS: usize = 8;
+
 /// Makes the report; `seed` is the bootstrap's.
 pub fn report(scored: &[Scored], seed: u64) -> ConfoundReport {
     let labels: Vec<bool> = scored.iter().map(|s| s.row.fcd).collect();
@@ -88,11 +92,18 @@ pub fn report(scored: &[Scored], seed: u64) -> ConfoundReport {
         shared.iter().filter_map(cell_of).filter_map(|cell| numbers.get(&cell).copied()).collect();
     let shared_patients = shared_labels.iter().filter(|fcd| **fcd).count();
 
+    let enough = |labels: &[bool]| {
+        let patients = labels.iter().filter(|fcd| **fcd).count();
+        patients.min(labels.len() - patients) >= FEWEST_OF_A_CLASS
+    };
     let better = baseline
         .as_ref()
+        .filter(|_| enough(&labels))
         .and_then(|metadata| paired_auc_difference(&labels, &logits, metadata, &folds, RESAMPLES, seed));
-    let among_shared = auc_interval(&shared_labels, &of_shared(&logits), &shared_folds, RESAMPLES, seed);
-    let model_auc = auc_within_folds(&shared_labels, &of_shared(&logits), &shared_folds);
+    let shared_are_enough = enough(&shared_labels);
+    let among_shared =
+        auc_interval(&shared_labels, &of_shared(&logits), &shared_folds, RESAMPLES, seed).filter(|_| shared_are_enough);
+    let model_auc = auc_within_folds(&shared_labels, &of_shared(&logits), &shared_folds).filter(|_| shared_are_enough);
     let metadata_auc_shared =
         baseline.as_ref().and_then(|metadata| auc_within_folds(&shared_labels, &of_shared(metadata), &shared_folds));
     let difference_shared = baseline.as_ref().and_then(|metadata| {
@@ -101,13 +112,17 @@ pub fn report(scored: &[Scored], seed: u64) -> ConfoundReport {
     });
 
     let not_assessed = |what: &str| format!("Not assessed: {what}. That is no pass.");
-    let checks = vec![
+    let checks =
+        vec![
         Check {
             name: "AUC of the model minus AUC of the metadata",
             passed: better.is_some_and(|d| d.lower > 0.0),
             figure: better,
             sentence: better.map_or_else(
-                || not_assessed("the metadata baseline could not be fitted or scored on these folds"),
+                || not_assessed(&format!(
+                        "the metadata baseline could not be fitted or scored on these folds, or there are fewer than \
+                         {FEWEST_OF_A_CLASS} patients or controls"
+                    )),
                 |d| {
                     format!(
                         "The model's AUC is {:+.3} against the metadata's (95 % interval {:+.3} to {:+.3}); the lower \
@@ -122,7 +137,10 @@ pub fn report(scored: &[Scored], seed: u64) -> ConfoundReport {
             passed: among_shared.is_some_and(|a| a.lower > 0.5),
             figure: among_shared,
             sentence: among_shared.map_or_else(
-                || not_assessed("no scanner has patients and controls in the same folds"),
+                || not_assessed(&format!(
+                        "no scanner has patients and controls in the same folds, or such scanners have fewer than \
+                         {FEWEST_OF_A_CLASS} patients or controls"
+                    )),
                 |a| {
                     format!(
                         "Among the {} subjects whose scanner has both groups the model's AUC is {:.3} (95 % interval \
@@ -286,6 +304,14 @@ mod tests {
             assert!(report.metadata_auc.unwrap().estimate > 0.95, "seed {seed}: {:?}", report.metadata_auc);
             assert!(!report.passed, "seed {seed}: {:?}", report.checks);
         }
+    }
+
+    #[test]
+    fn a_handful_ranked_rightly_has_not_passed() {
+        let few: Vec<Scored> = cohort(false, 50.0, 0.0, 1).into_iter().step_by(10).collect();
+        assert_eq!(few.iter().filter(|s| s.row.fcd).count(), 4);
+        let report = report(&few, 1);
+        assert!(!report.passed && report.checks.iter().all(|check| !check.passed), "{report:?}");
     }
 
     #[test]
