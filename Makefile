@@ -98,6 +98,14 @@ RATES ?=
 confound-rates: trainer ## Measure how often the confound report fails and passes whom it should (hours; can be stopped)
 	python3 benches/confound_rates.py --fcdd $(TARGET)/release/fcdd --output $(TARGET)/confound-rates $(RATES)
 
+.PHONY: demo-models
+demo-models: trainer ## Train the demonstration models on synthetic subjects, into target/demo-models
+	FCDD=$(TARGET)/release/fcdd models/train-demo.sh $(TARGET)/demo-models
+
+.PHONY: demo-figures
+demo-figures: build ## Judge the demonstration models on fresh synthetic subjects
+	FCDD=$(TARGET)/release/fcdd models/judge-demo.sh $(TARGET)/demo-figures
+
 .PHONY: deny
 deny: ## Check licences, sources and advisories of the dependencies (needs cargo-deny)
 	@$(CARGO) deny --version >/dev/null 2>&1 || { echo "cargo-deny is not installed:  cargo install --locked cargo-deny" >&2; exit 1; }

@@ -14,7 +14,9 @@ fn results_come_back_and_a_picture_is_written() {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(result["state"], "delivered", "{result}");
-        assert_eq!(result["result"]["verdict"], "unassessable");
+        // A synthetic lesion of full strength, and models that learned from such.
+        assert_eq!(result["result"]["verdict"], "suspected", "{result}");
+        assert_eq!(result["result"]["synthetic"], "trained on synthetic data only");
         assert!(result["result"]["probability"]["fused"].is_f64());
         let received = result["received_by_pacs"].as_array().unwrap();
         assert!(received.len() > 20, "{}", received.len());
