@@ -74,9 +74,9 @@ fn cholesky(size: usize, sigma: impl Fn(usize, usize) -> f64) -> Option<Vec<Vec<
     let mut lower: Vec<Vec<f64>> = Vec::with_capacity(size);
     for a in 0..size {
         let mut row = Vec::with_capacity(a + 1);
-        for b in 0..a {
-            let known: f64 = (0..b).map(|k| row[k] * lower[b][k]).sum();
-            row.push((sigma(a, b) - known) / lower[b][b]);
+        for (b, above) in lower.iter().enumerate() {
+            let known: f64 = row.iter().zip(above).map(|(left, right)| left * right).sum();
+            row.push((sigma(a, b) - known) / above[b]);
         }
         let rest = sigma(a, a) - row.iter().map(|value: &f64| value * value).sum::<f64>();
         if rest.is_nan() || rest <= 0.0 {
