@@ -16,6 +16,7 @@ for strength in 1 0.5 0; do
         "$fcdd" phantom --output "$cohort" --format bids --size small --subjects 200 --seed 9001 --strength "$strength"
     fi
     for sequence in t1 flair; do
+        rm -rf "$work/report-$sequence-$strength"
         "$fcdd" admin evaluate --model "models/demo-$sequence" --archive "$cohort" --cache "$work/cache" \
             --output "$work/report-$sequence-$strength"
     done

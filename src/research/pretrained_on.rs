@@ -15,10 +15,8 @@ use serde::{Deserialize, Serialize};
 use super::cache::{Cache, CacheError, CachedSubject};
 use super::export::Subject;
 use super::run_folder::{RunFolder, RunFolderError, read_table, write_table};
+use super::seen_subjects::listed;
 use super::weights_file;
-
-/// How many names an error tells.
-const NAMED: usize = 10;
 
 /// A subject of another run; a row of `pretrained_on.csv`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -96,9 +94,7 @@ pub fn refuse_overlap(path: &Path, seen: &[Seen], subjects: &[CachedSubject]) ->
     if both.is_empty() {
         return Ok(());
     }
-    let more = if both.len() > NAMED { format!(" and {} more", both.len() - NAMED) } else { String::new() };
-    let names = format!("{}{more}", both.iter().take(NAMED).copied().collect::<Vec<_>>().join(", "));
-    Err(PretrainedOnError::Overlap { path: path.to_owned(), count: both.len(), names })
+    Err(PretrainedOnError::Overlap { path: path.to_owned(), count: both.len(), names: listed(&both) })
 }
 
 /// Keeps the list with the run.

@@ -108,9 +108,13 @@ pub fn scorers(model: &ModelFolder, subjects: &[Subject]) -> Result<Vec<Scorer>,
     if nobody.is_empty() {
         return Ok(scorers);
     }
-    let more = if nobody.len() > NAMED { format!(" and {} more", nobody.len() - NAMED) } else { String::new() };
-    let names = format!("{}{more}", nobody.iter().take(NAMED).copied().collect::<Vec<_>>().join(", "));
-    Err(SeenError::Seen { path: model.path().to_owned(), count: nobody.len(), names })
+    Err(SeenError::Seen { path: model.path().to_owned(), count: nobody.len(), names: listed(&nobody) })
+}
+
+/// The first names, and how many more there are.
+pub(super) fn listed(names: &[&str]) -> String {
+    let more = if names.len() > NAMED { format!(" and {} more", names.len() - NAMED) } else { String::new() };
+    format!("{}{more}", names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", "))
 }
 
 /// The record of out-of-fold logits, by hash; empty where the model has none.

@@ -4,7 +4,7 @@
 //! learns little from it. Where the archive has masks, two more losses are added to the cross-entropy, times the plan's
 //! weight:
 //!
-//! - **early**: behind each of the first two stages that learn, a linear classifier of every cell (1×1×1 convolution)
+//! - **early**: behind each of the first two stages, where it learns, a linear classifier of every cell (1×1×1 convolution)
 //!   must say how much of the cell belongs to the lesion;
 //! - **late**: of every cell of the class activation map, `(w_FCD − w_HC) · A` plus an offset, whether the lesion reaches
 //!   into it. The map that this makes point at lesions is the one that Grad-CAM shows.
