@@ -61,7 +61,7 @@ pub enum AnalyzeError {
 #[derive(Debug)]
 pub struct Engine {
     models: Vec<LoadedModel>,
-    fused_threshold: f64,
+    fusion: fuse::Rule,
     site_prevalence: Option<f64>,
 }
 
@@ -93,7 +93,8 @@ impl Engine {
             }
             models.push(LoadedModel::open(model, config)?);
         }
-        Ok(Engine { models, fused_threshold: config.fused_threshold, site_prevalence: config.site_prevalence })
+        let fusion = fuse::Rule { calibration: config.fused_calibration, threshold: config.fused_threshold };
+        Ok(Engine { models, fusion, site_prevalence: config.site_prevalence })
     }
 
     /// The loaded models, in the order of the configuration.
@@ -163,7 +164,7 @@ impl Engine {
 
         let (mut outcomes, maps): (Vec<_>, Vec<_>) =
             ran.into_iter().map(|(model, examined, source)| (examined.outcome, (model, examined.map, source))).unzip();
-        let fused = fuse::fuse(&outcomes, self.fused_threshold);
+        let fused = fuse::fuse(&outcomes, self.fusion);
         let verdict = fuse::verdict(fused.as_ref(), reasons);
         if verdict == Verdict::Suspected {
             for (outcome, (model, map, source)) in outcomes.iter_mut().zip(&maps) {

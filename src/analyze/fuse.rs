@@ -1,7 +1,8 @@
 //! From logits to the study's probability and verdict.
 //!
 //! One model: mean logit over its folds, then its calibration `p = sigmoid(scale · logit + offset)`. Two models: the mean
-//! of their calibrated logits, with a threshold of its own. One modality alone keeps its model's own threshold.
+//! of their calibrated logits, with a calibration and a threshold of its own (two that agree say more than either, which
+//! a mean does not know). One modality alone keeps its model's own threshold.
 //! All of this happens at the prevalence of training; a site's own prevalence only moves what is shown ([`super::prior`]).
 //! A verdict other than "unassessable" needs the absence of every reason against one; it is never forced.
 
@@ -15,14 +16,31 @@ pub fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     values.sum::<f64>() / n
 }
 
+/// How the calibrated logits of several models become one decision.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rule {
+    /// Scale and offset of their mean.
+    pub calibration: [f64; 2],
+    /// On the fused probability, at the prevalence of training.
+    pub threshold: f64,
+}
+
+impl Rule {
+    /// `scale · mean + offset` of calibrated logits.
+    pub fn logit(&self, calibrated: impl ExactSizeIterator<Item = f64>) -> f64 {
+        let [scale, offset] = self.calibration;
+        scale * mean(calibrated) + offset
+    }
+}
+
 /// The combined result of the models that ran; `None` when none did.
-pub fn fuse(outcomes: &[ModelOutcome], fused_threshold: f64) -> Option<Fused> {
-    let threshold = match outcomes {
+pub fn fuse(outcomes: &[ModelOutcome], of_several: Rule) -> Option<Fused> {
+    let rule = match outcomes {
         [] => return None,
-        [only] => only.decision.threshold,
-        _ => fused_threshold,
+        [only] => Rule { calibration: [1.0, 0.0], threshold: only.decision.threshold },
+        _ => of_several,
     };
-    let logit = mean(outcomes.iter().map(|o| o.logit));
+    let (logit, threshold) = (rule.logit(outcomes.iter().map(|o| o.logit)), rule.threshold);
     let priors: Vec<Prior> = outcomes.iter().map(|o| o.prior).collect();
     let (prior, decision) = (prior::of_fusion(&priors), Decision { probability: sigmoid(logit), threshold });
     Some(Fused {
@@ -30,6 +48,7 @@ pub fn fuse(outcomes: &[ModelOutcome], fused_threshold: f64) -> Option<Fused> {
         threshold: prior::threshold(&decision, prior),
         prior,
         logit,
+        calibration: rule.calibration,
         decision,
         sequences: outcomes.iter().map(|o| o.sequence).collect(),
     })
@@ -90,8 +109,23 @@ mod tests {
         }
     }
 
+    fn plain(threshold: f64) -> Rule {
+        Rule { calibration: [1.0, 0.0], threshold }
+    }
+
     fn fused(logit: f64, threshold: f64) -> Fused {
-        fuse(&[outcome(Sequence::T1, logit, threshold, Prior::Unstated)], 0.9).unwrap()
+        let of_two = Rule { calibration: [9.0, 9.0], threshold: 0.9 };
+        fuse(&[outcome(Sequence::T1, logit, threshold, Prior::Unstated)], of_two).unwrap()
+    }
+
+    #[test]
+    fn two_models_have_a_calibration_of_their_own() {
+        let models =
+            [outcome(Sequence::T1, 0.5, 0.5, Prior::Unstated), outcome(Sequence::Flair, 1.5, 0.5, Prior::Unstated)];
+        let fused = fuse(&models, Rule { calibration: [2.0, -0.5], threshold: 0.8 }).unwrap();
+        assert_eq!((fused.logit, fused.probability, fused.calibration), (1.5, sigmoid(1.5), [2.0, -0.5]));
+        assert!(fused.decision.is_suspected());
+        assert_eq!(self::fused(0.0, 0.5).logit, 0.0, "one model keeps its own");
     }
 
     #[test]
@@ -101,8 +135,8 @@ mod tests {
         let models =
             |prior| [outcome(Sequence::T1, 0.0, 0.7, prior), outcome(Sequence::Flair, 3.0_f64.ln(), 0.7, prior)];
         let site = Prior::Site { prevalence: 0.1, training_prevalence: 0.5 };
-        let plain = fuse(&models(Prior::Training { prevalence: 0.5 }), 0.6).unwrap();
-        let moved = fuse(&models(site), 0.6).unwrap();
+        let plain = fuse(&models(Prior::Training { prevalence: 0.5 }), self::plain(0.6)).unwrap();
+        let moved = fuse(&models(site), self::plain(0.6)).unwrap();
         let odds = 3.0_f64.sqrt();
         assert!((plain.probability - odds / (odds + 1.0)).abs() < 1e-12);
         assert!((moved.probability - odds / (odds + 9.0)).abs() < 1e-12);
@@ -111,7 +145,9 @@ mod tests {
         assert_eq!(verdict(Some(&plain), vec![]), Verdict::Suspected);
         assert_eq!(verdict(Some(&moved), vec![]), Verdict::Suspected);
         // Far below the manifest's threshold by number, above it by evidence; and the other way round.
-        let alone = |logit, prior| verdict(fuse(&[outcome(Sequence::T1, logit, 0.7, prior)], 0.0).as_ref(), vec![]);
+        let alone = |logit, prior| {
+            verdict(fuse(&[outcome(Sequence::T1, logit, 0.7, prior)], self::plain(0.0)).as_ref(), vec![])
+        };
         assert_eq!(alone(1.0, site), Verdict::Suspected);
         let many = Prior::Site { prevalence: 0.9, training_prevalence: 0.5 };
         assert_eq!(alone(0.5, many), Verdict::NotSuspected);
@@ -121,7 +157,7 @@ mod tests {
     fn one_model_without_a_prior_leaves_the_fused_probability_where_it_is() {
         let site = Prior::Site { prevalence: 0.1, training_prevalence: 0.5 };
         let models = [outcome(Sequence::T1, 0.4, 0.5, site), outcome(Sequence::Flair, -0.4, 0.5, Prior::Unstated)];
-        let fused = fuse(&models, 0.5).unwrap();
+        let fused = fuse(&models, plain(0.5)).unwrap();
         assert_eq!((fused.probability, fused.threshold, fused.prior), (0.5, 0.5, Prior::Unstated));
     }
 

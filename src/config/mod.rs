@@ -167,6 +167,8 @@ pub struct Analyze {
     pub threads: usize,
     /// Threshold on the fused probability (at the training prevalence) when both modalities ran.
     pub fused_threshold: f64,
+    /// Scale and offset of the mean calibrated logit when both modalities ran: fused logit = scale · mean + offset.
+    pub fused_calibration: [f64; 2],
     /// Share of FCD among the patients whom this site examines, strictly between 0 and 1: what shown probabilities
     /// assume. Without it: each model's training prevalence. It moves no verdict.
     pub site_prevalence: Option<f64>,
@@ -276,6 +278,7 @@ impl Default for Analyze {
             device: Device::Auto,
             threads: 0,
             fused_threshold: 0.5,
+            fused_calibration: [1.0, 0.0],
             site_prevalence: None,
             onnxruntime: None,
             max_attempts: 3,

@@ -52,6 +52,12 @@ impl Config {
             &["analyze", "fused_threshold"],
             "must lie between 0 and 1",
         );
+        let [scale, offset] = analyze.fused_calibration;
+        check.that(
+            scale > 0.0 && scale.is_finite() && offset.is_finite(),
+            &["analyze", "fused_calibration"],
+            "must be [scale, offset] with a scale above 0, e.g. [1.0, 0.0]",
+        );
         check.that(
             analyze.site_prevalence.is_none_or(|p| log_odds(p).is_some()),
             &["analyze", "site_prevalence"],

@@ -21,6 +21,7 @@ pub mod confounds;
 pub mod evaluate;
 pub mod export;
 pub mod few_at_once;
+pub mod fused_report;
 pub mod grid;
 pub mod heat_score;
 pub mod intensity_baseline;

@@ -182,9 +182,10 @@ fn contents(
         cautions,
         confounds: Some(confounds::report(&dealt, SEED)),
         maps: rule.sentence(),
-        intensity: IntensityComparison::of(&scored, cache, &parts, SEED),
+        intensity: Some(IntensityComparison::of(&scored, cache, &parts, SEED)),
+        fusion: None,
         abstention: Abstention::of(&labels, &logits, &parts),
-        withheld: of_cohort::withheld(&scored, cache, Some(manifest)),
+        withheld: Some(of_cohort::withheld(&scored, cache, Some(manifest))),
         operating_point: Some(OperatingPoint {
             threshold,
             rule: manifest.decision.rule.clone().unwrap_or_else(|| "the model's own".to_owned()),

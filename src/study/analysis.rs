@@ -205,14 +205,16 @@ impl ModelOutcome {
 /// The combined result of all models that ran; shown and decided as in [`ModelOutcome`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fused {
-    /// Probability from the mean calibrated logit, at `prior`.
+    /// Probability from the fused logit, at `prior`.
     pub probability: f64,
     /// The decision threshold at that prior.
     pub threshold: f64,
     /// The prior that these numbers assume.
     pub prior: Prior,
-    /// Mean calibrated logit at the prevalence of training.
+    /// Of one model its calibrated logit; of two `scale · mean + offset` of theirs. At the prevalence of training.
     pub logit: f64,
+    /// Scale and offset that made it; `[1, 0]` for one model.
+    pub calibration: [f64; 2],
     /// The same without the site's prevalence, with the threshold for what was fused.
     pub decision: Decision,
     /// Which sequences took part; one means that the other was missing.

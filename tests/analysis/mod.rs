@@ -212,6 +212,7 @@ pub fn settings(models: &[PathBuf]) -> config::Analyze {
         device: config::Device::Cpu,
         threads: 2,
         fused_threshold: 0.5,
+        fused_calibration: [1.0, 0.0],
         site_prevalence: None,
         onnxruntime: None,
         max_attempts: 1,

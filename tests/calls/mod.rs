@@ -28,6 +28,13 @@ pub fn retrain(folder: &Path, output: &str, trainer: impl AsRef<OsStr>) -> Comma
     command
 }
 
+/// The same for T1 and FLAIR in one run.
+pub fn retrain_both(folder: &Path, output: &str, trainer: impl AsRef<OsStr>) -> Command {
+    let mut command = on_archive("retrain", folder, output, trainer);
+    command.args(["--modality", "both"]).args(&SMALL_NETWORK[2..]);
+    command
+}
+
 /// `grid` of ResNet-18 on FOLDER/archive into FOLDER/grid, with weights from these two folders in FOLDER.
 pub fn grid(folder: &Path, weights: [&str; 2], trainer: impl AsRef<OsStr>) -> Command {
     let mut command = on_archive("grid", folder, "grid", trainer);

@@ -275,6 +275,7 @@ pub fn suspected(study: &AssembledStudy) -> Analysis {
             threshold: 0.5,
             prior: Prior::Training { prevalence: 0.5 },
             logit: 1.93,
+            calibration: [1.0, 0.0],
             decision: Decision { probability: 0.873_012_345, threshold: 0.5 },
             sequences: vec![Sequence::T1, Sequence::Flair],
         }),

@@ -13,7 +13,7 @@ use crate::research::run_report::Request;
 /// Say which folds of a run are done, join their predictions into RUN/predictions.csv and make the report.
 ///
 /// The report needs the preprocessed scans on this machine, where RUN/cache.json says that they are.
-/// A run of both modalities is looked at in RUN/t1 and RUN/flair.
+/// A run of both modalities is looked at in RUN/t1 and RUN/flair; when both are done, RUN gets a report of both together.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: fcdd admin collect runs/first
 
@@ -31,7 +31,7 @@ pub struct Args {
 /// Says what is there and joins it.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut all_done = true;
-    let mut said = Vec::new();
+    let (mut said, mut made) = (Vec::new(), Vec::new());
     for run in modalities(&args.run) {
         let folds = collect::status(&run)?;
         let joined = collect::collect(&run);
@@ -71,17 +71,28 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
                 super::report::print(contents, &run.report_path());
             }
         }
-        if let Some(Err(error)) = report {
-            all_done = false;
-            if !args.json {
-                eprintln!("fcdd: there is no report: {error:#}");
+        match report {
+            Some(Ok(contents)) => made.push((run, contents)),
+            Some(Err(error)) => {
+                all_done = false;
+                if !args.json {
+                    eprintln!("fcdd: there is no report: {error:#}");
+                }
             }
+            None => {}
         }
         if let Err(error) = joined {
             all_done = false;
             if !args.json {
                 eprintln!("fcdd: {error}");
             }
+        }
+    }
+    if let Some((contents, page)) = super::report::together(&args.run, &made)? {
+        if args.json {
+            said.push(json!({ "run": args.run, "report": page }));
+        } else {
+            super::report::print(&contents, &page);
         }
     }
     if args.json {

@@ -10,15 +10,17 @@ use serde_json::{Value, json};
 use crate::cli::progress::Progress;
 use crate::research::archive::origin::Data;
 use crate::research::cache::Cache;
+use crate::research::fused_report::{self, Single};
 use crate::research::report::Contents;
 use crate::research::run_folder::RunFolder;
 use crate::research::run_report::{self, Request};
 use crate::research::statistics::MeanSd;
+use crate::study::Sequence;
 
 /// Make the report of a finished run: report.html, report.md, metrics.json and subjects.csv.
 ///
 /// `retrain` and `collect` make it when all folds are done. Every fold's network is run once more on its test subjects,
-/// for the maps. A run of both modalities gets a report in RUN/t1 and in RUN/flair.
+/// for the maps. A run of both modalities gets a report in RUN/t1 and in RUN/flair, and one of both together in RUN.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: fcdd admin report runs/first
 
@@ -41,7 +43,7 @@ pub struct Args {
 /// Makes it and says what it says.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let request = Request { data: args.data, onnxruntime: args.onnxruntime.as_deref() };
-    let mut said = Vec::new();
+    let (mut said, mut made) = (Vec::new(), Vec::new());
     for run in super::collect::modalities(&args.run) {
         if !run.plan_path().exists() {
             bail!("{} is not there; name the folder of a run", run.plan_path().display());
@@ -52,6 +54,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             said.push(main_figures(&contents, &run.report_path()));
         } else {
             print(&contents, &run.report_path());
+        }
+        made.push((run, contents));
+    }
+    if let Some((contents, page)) = together(&args.run, &made)? {
+        if args.json {
+            said.push(main_figures(&contents, &page));
+        } else {
+            print(&contents, &page);
         }
     }
     if args.json {
@@ -68,13 +78,23 @@ pub(super) fn write(run: &RunFolder, cache: &Cache, request: &Request<'_>) -> an
 }
 
 /// The report at the end of training, and its main figures.
-pub(super) fn after_training(run: &RunFolder, cache: &Cache) -> anyhow::Result<()> {
+pub(super) fn after_training(run: &RunFolder, cache: &Cache) -> anyhow::Result<Contents> {
     let made = write(run, cache, &Request::default()).with_context(|| {
         let path = run.path().display();
         format!("all folds are done, but there is no report; `fcdd admin report {path}` makes it")
     })?;
     print(&made, &run.report_path());
-    Ok(())
+    Ok(made)
+}
+
+/// The report of T1 and FLAIR together, in the folder above both runs, and its page; none unless both have one.
+pub(super) fn together(folder: &Path, made: &[(RunFolder, Contents)]) -> anyhow::Result<Option<(Contents, PathBuf)>> {
+    let [(t1, of_t1), (flair, of_flair)] = made else { return Ok(None) };
+    let seed = t1.plan()?.seed;
+    let single = |sequence, run, contents| Single { sequence, run, contents };
+    let runs = [single(Sequence::T1, t1, of_t1), single(Sequence::Flair, flair, of_flair)];
+    let contents = fused_report::write(folder, runs, seed)?;
+    Ok(Some((contents, RunFolder::new(folder).report_path())))
 }
 
 /// The main figures, and where the rest is, as JSON.

@@ -197,15 +197,19 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
         Err(error) => return Err(error.into()),
     }
+    let mut made = Vec::new();
     for Prepared { run, cache, .. } in &prepared {
         match collect::collect(run) {
             Ok(rows) => {
                 println!("{}: {} rows", run.predictions_path().display(), rows.len());
-                super::report::after_training(run, cache)?;
+                made.push((run.clone(), super::report::after_training(run, cache)?));
             }
             Err(error @ collect::CollectError::Incomplete { .. }) if args.fold.is_some() => println!("{error}"),
             Err(error) => return Err(error.into()),
         }
+    }
+    if let Some((contents, page)) = super::report::together(&args.output, &made)? {
+        super::report::print(&contents, &page);
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -53,6 +53,10 @@ impl Algorithm {
         if let Some(fused) = fused {
             let sequences: Vec<&str> = fused.sequences.iter().map(|s| s.label()).collect();
             parameters.push(format!("mean calibrated logit of {}", sequences.join(" and ")));
+            let [scale, offset] = fused.calibration;
+            if [scale, offset] != [1.0, 0.0] {
+                parameters.push(format!("fused logit = {scale} * mean + {offset}"));
+            }
             parameters.push(threshold(fused.threshold, fused.decision));
             parameters.push(format!("prior={}", fused.prior));
         }

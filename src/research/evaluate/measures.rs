@@ -35,6 +35,13 @@ pub enum Scoring {
         /// Called FCD from this calibrated probability on.
         threshold: f64,
     },
+    /// Made by the caller from the other folds, in the order of the subjects.
+    Made {
+        /// Calibrated.
+        probabilities: Vec<f64>,
+        /// Whether it was called FCD.
+        called: Vec<bool>,
+    },
 }
 
 /// A figure of all folds.
@@ -171,6 +178,7 @@ pub fn measure(scored: &[Scored], histories: &[(usize, Vec<Epoch>)], scoring: &S
             let called = probabilities.iter().map(|probability| probability >= threshold).collect();
             (probabilities, called)
         }
+        Scoring::Made { probabilities, called } => (probabilities.clone(), called.clone()),
     };
     let decisions: Vec<f64> = called.iter().map(|c| f64::from(u8::from(*c))).collect();
     let uncalibrated: Vec<f64> = logits.iter().map(|z| f64::from(u8::from(*z >= 0.0))).collect();

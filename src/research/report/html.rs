@@ -54,12 +54,7 @@ pub(super) fn page(contents: &Contents) -> Result<String, ReportError> {
                     (metrics.subjects - metrics.patients) " controls. " (contents.scored_by)
                 }
                 (figures(contents))
-                ul {
-                    li { (words::operating_point(contents)) }
-                    li { (words::intensity(contents)) }
-                    li { (words::abstention(contents)) }
-                    li { (words::withheld(&contents.withheld)) }
-                }
+                ul { @for sentence in words::beside_the_model(contents) { li { (sentence) } } }
                 @if metrics.heat.is_some() { h2 { "Heat-Score" } (heat(contents)) }
                 h2 { "Curves" }
                 div.charts {

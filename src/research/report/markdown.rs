@@ -41,12 +41,7 @@ pub(super) fn page(contents: &Contents) -> String {
     }
     heat(&mut text, contents);
     text.push_str("\n## Beside the model\n\n");
-    for sentence in [
-        words::intensity(contents),
-        words::abstention(contents),
-        words::withheld(&contents.withheld),
-        words::operating_point(contents),
-    ] {
+    for sentence in words::beside_the_model(contents) {
         let _ = writeln!(text, "- {sentence}");
     }
     if let Some(report) = &contents.confounds {

@@ -9,7 +9,7 @@
 //! | `live` | the page while training goes on |
 //! | `of_cohort` | pictures, cautions and times of any cohort |
 //!
-//! What stands in them is made by `run_report` and `model_report`.
+//! What stands in them is made by `run_report`, `fused_report` and `model_report`.
 
 mod charts;
 mod html;
@@ -33,6 +33,8 @@ use super::confounds::ConfoundReport;
 use super::evaluate::{Abstention, IntensityComparison, Metrics, Withheld};
 use super::plan::Plan;
 use super::run_folder::{Epoch, RunFolderError, write_durably};
+use super::statistics::Interval;
+use crate::study::Sequence;
 
 /// Version of `metrics.json`.
 pub const FORMAT: u32 = 1;
@@ -56,12 +58,17 @@ pub struct Contents {
     pub metrics: Metrics,
     /// How the maps were drawn and what the lesions were compared with.
     pub maps: &'static str,
-    /// The model beside a baseline that sees no shapes.
-    pub intensity: IntensityComparison,
+    /// The model beside a baseline that sees no shapes; none for scores that are not of one sequence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intensity: Option<IntensityComparison>,
+    /// T1 and FLAIR together beside each alone; none for a report of one sequence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fusion: Option<Fusion>,
     /// How many a conformal prediction would abstain on; none where it cannot be cross-fitted.
     pub abstention: Option<Abstention>,
-    /// How many scans serving would withhold its verdict on.
-    pub withheld: Withheld,
+    /// How many scans serving would withhold its verdict on; none where the reports of the sequences say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<Withheld>,
     /// From which probability on serving says `suspected`; none where there is none.
     pub operating_point: Option<OperatingPoint>,
     /// Time of a scan.
@@ -95,6 +102,30 @@ pub struct OperatingPoint {
     pub calibration: [f64; 2],
     /// What the calibration was fitted on.
     pub fitted_on: String,
+}
+
+/// Two sequences together beside each alone, on the subjects who have both.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Fusion {
+    /// T1, then FLAIR.
+    pub alone: Vec<Alone>,
+    /// What serves these scores: `analyze.fused_calibration` (scale, offset), fitted on all of them.
+    pub calibration: [f64; 2],
+    /// And `analyze.fused_threshold`; none where there is none.
+    pub threshold: Option<f64>,
+}
+
+/// One sequence alone.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Alone {
+    /// Which.
+    pub sequence: Sequence,
+    /// Its AUC within folds, on the subjects who have both.
+    pub auc: Option<Interval>,
+    /// AUC of both together minus this, 95 % interval by paired bootstrap.
+    pub difference: Option<Interval>,
+    /// Patients and controls who have a score of this sequence only: they are in its own report.
+    pub only: [usize; 2],
 }
 
 /// How long a scan takes.

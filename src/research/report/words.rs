@@ -1,6 +1,6 @@
 //! What both pages say: fixed sentences, and figures in words.
 
-use super::Contents;
+use super::{Alone, Contents, Fusion};
 use crate::research::evaluate::{IntensityComparison, Measure, Metrics, Withheld};
 use crate::research::map_category::CategoryCounts;
 use crate::research::statistics::{Interval, MeanSd};
@@ -64,10 +64,49 @@ pub(super) fn with_interval(value: Option<&Interval>) -> String {
     )
 }
 
-/// The model beside the baseline that sees no shapes.
-pub(super) fn intensity(contents: &Contents) -> String {
-    let IntensityComparison { baseline_auc, model_auc, difference, left_out } = &contents.intensity;
+/// What stands beside the model's own figures, a sentence or two each.
+pub(super) fn beside_the_model(contents: &Contents) -> Vec<String> {
     let parts = parts(contents);
+    let mut said = vec![operating_point(contents)];
+    said.extend(contents.fusion.iter().flat_map(fusion));
+    said.extend(contents.intensity.as_ref().map(|comparison| intensity(comparison, parts)));
+    said.push(abstention(contents));
+    said.extend(contents.withheld.as_ref().map(withheld));
+    said
+}
+
+/// Both sequences beside each alone.
+fn fusion(fusion: &Fusion) -> Vec<String> {
+    let mut said = Vec::new();
+    for Alone { sequence, auc, difference, only: [patients, controls] } in &fusion.alone {
+        let mut text = format!(
+            "{} alone has an AUC within folds of {} on the same subjects; both minus {} alone: {}.",
+            sequence.label(),
+            with_interval(auc.as_ref()),
+            sequence.label(),
+            with_interval(difference.as_ref())
+        );
+        if patients + controls > 0 {
+            text += &format!(
+                " {patients} patients and {controls} controls have {} only and are not counted here.",
+                sequence.label()
+            );
+        }
+        said.push(text);
+    }
+    if let Some(threshold) = fusion.threshold {
+        let [scale, offset] = fusion.calibration;
+        said.push(format!(
+            "To serve both models of this run as they are scored here, set analyze.fused_calibration = \
+             [{scale:.4}, {offset:.4}] and analyze.fused_threshold = {threshold:.4} (fitted on all of these scores)."
+        ));
+    }
+    said
+}
+
+/// The model beside the baseline that sees no shapes.
+fn intensity(comparison: &IntensityComparison, parts: &str) -> String {
+    let IntensityComparison { baseline_auc, model_auc, difference, left_out } = comparison;
     let mut text = format!(
         "A baseline that sees only the smoothed maximum, mean, standard deviation and percentiles of intensity, fitted \
          on the other {parts}, has an AUC within {parts} of {}; the model {}. Model minus baseline: {}.",
@@ -82,7 +121,7 @@ pub(super) fn intensity(contents: &Contents) -> String {
 }
 
 /// What a conformal prediction would abstain on.
-pub(super) fn abstention(contents: &Contents) -> String {
+fn abstention(contents: &Contents) -> String {
     let parts = parts(contents);
     let Some(a) = &contents.abstention else {
         return format!("Conformal abstention is undefined: it needs {parts} whose others have patients and controls.");
@@ -109,7 +148,7 @@ pub(super) fn abstention(contents: &Contents) -> String {
 }
 
 /// What serving would withhold.
-pub(super) fn withheld(withheld: &Withheld) -> String {
+fn withheld(withheld: &Withheld) -> String {
     let Withheld { scans, withheld, reasons } = withheld;
     let mut text = format!(
         "Serving's input gates would withhold the verdict on {withheld} of {scans} scans; they are scored here."
@@ -121,7 +160,7 @@ pub(super) fn withheld(withheld: &Withheld) -> String {
 }
 
 /// The threshold that serving has, or would have.
-pub(super) fn operating_point(contents: &Contents) -> String {
+fn operating_point(contents: &Contents) -> String {
     let Some(point) = &contents.operating_point else {
         return "There is no threshold: that needs patients and controls.".to_owned();
     };
