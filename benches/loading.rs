@@ -9,8 +9,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use fcdd::research::augment::Augmentation;
-use fcdd::research::batches::{BatchOptions, Batches, BufferPool, Sample, VolumeSource};
+use fcdd::research::training::augment::Augmentation;
+use fcdd::research::training::batches::{BatchOptions, Batches, BufferPool, Sample, VolumeSource};
 
 const SHAPE: [usize; 3] = [160, 192, 160];
 const BACKGROUND: f32 = -1.5;

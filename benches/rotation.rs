@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use fcdd::research::augment::Turn;
+use fcdd::research::training::augment::Turn;
 
 const SHAPE: [usize; 3] = [160, 192, 160];
 const ROUNDS: usize = 7;

@@ -16,7 +16,7 @@ use fcdd::analyze::session::{GraphShapes, ModelSessions};
 use fcdd::config::Device;
 use fcdd::network::ModelFolder;
 use fcdd::network::manifest::Precision;
-use fcdd::research::run_folder::{Part, Prediction};
+use fcdd::research::run::folder::{Part, Prediction};
 use fcdd::volume::Volume;
 use finished_run::{FinishedRun, SUBJECTS, admin, finished_run, head_with_lesion, text};
 use serde_json::Value;

@@ -8,8 +8,8 @@ use fcdd::analyze::Engine;
 use fcdd::config;
 use fcdd::network::ModelFolder;
 use fcdd::network::manifest::CalibrationKind;
-use fcdd::research::export::{ExportError, OUT_OF_FOLD, export};
-use fcdd::research::run_folder::write_table;
+use fcdd::research::models::export::{ExportError, OUT_OF_FOLD, export};
+use fcdd::research::run::folder::write_table;
 use research_run::{SUBJECTS, request, run, with_metrics};
 
 #[test]

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use fcdd::network::ModelFolder;
-use fcdd::research::promote::{DECISIONS, Decision, Models, Outcome, PromoteError, Signature};
-use fcdd::research::run_folder::RunFolder;
+use fcdd::research::models::promote::{DECISIONS, Decision, Models, Outcome, PromoteError, Signature};
+use fcdd::research::run::folder::RunFolder;
 use fcdd::study::Sequence;
 use research_run::exported;
 use support::{Configuration, Daemon};

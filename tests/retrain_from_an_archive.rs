@@ -10,9 +10,9 @@ use std::process::Output;
 
 use archive::write_archive;
 use calls::{admin, quickly, said};
-use fcdd::research::plan::Origin;
-use fcdd::research::run_folder::RunFolder;
-use fcdd::research::weights_file;
+use fcdd::research::run::folder::RunFolder;
+use fcdd::research::run::plan::Origin;
+use fcdd::research::run::weights_file;
 
 const TRAINER: &str = env!("CARGO_BIN_EXE_fcdd-trainer");
 
@@ -98,7 +98,7 @@ fn a_run_begins_with_another_runs_network_but_not_on_its_subjects() {
     said(&begin_with("second", &other), 0);
     let second = RunFolder::new(folder.join("second"));
     assert_eq!(second.plan().unwrap().weights.unwrap().path, other.canonicalize().unwrap());
-    let seen = fcdd::research::pretrained_on::read(&second).unwrap();
+    let seen = fcdd::research::models::pretrained_on::read(&second).unwrap();
     assert_eq!(seen.len(), 8);
     assert!(seen.iter().any(|seen| seen.content == format!("{:064}", 7)));
     let spec = second.plan().unwrap().spec();

@@ -6,8 +6,8 @@ mod retrain;
 use std::fs;
 use std::io::{BufRead, BufReader};
 
-use fcdd::research::plan::{Choice, Plan};
-use fcdd::research::run_folder::{Part, TrainerEvent};
+use fcdd::research::run::folder::{Part, TrainerEvent};
+use fcdd::research::run::plan::{Choice, Plan};
 use retrain::{Run, failed, plan, results, run, succeeded};
 
 #[test]

@@ -7,8 +7,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
-use fcdd::research::plan::Choice;
-use fcdd::research::run_folder::TrainerEvent;
+use fcdd::research::run::folder::TrainerEvent;
+use fcdd::research::run::plan::Choice;
 use retrain::{Run, failed, plan, results, run, succeeded};
 
 /// Trained to the end of the first epoch, then killed.

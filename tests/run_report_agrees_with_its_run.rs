@@ -12,7 +12,7 @@ use std::path::Path;
 use base64::Engine;
 use fcdd::network::ModelFolder;
 use fcdd::research::evaluate::SubjectRow;
-use fcdd::research::run_folder::{Part, Prediction, RunFolder, read_table};
+use fcdd::research::run::folder::{Part, Prediction, RunFolder, read_table};
 use finished_run::{SUBJECTS, admin, finished_run, text};
 use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ use crate::analyze::Engine;
 use crate::config::{self, Config};
 use crate::network::ModelFolder;
 use crate::network::manifest::CalibrationKind;
-use crate::research::promote::Models;
+use crate::research::models::promote::Models;
 use crate::study::Sequence;
 
 /// List, show and verify model folders.

@@ -1,42 +1,38 @@
 //! The research side: from a local archive (BIDS) to models that the daemon may serve.
 //!
 //! ```text
-//!  archive ──▶ cache ──▶ plan + splits ──▶ fcdd-trainer (a fold at a time) ──▶ run folder
-//!                                                                                  │
-//!                      promote ◀── export ◀── report ◀── statistics, confounds ◀───┘
+//!  archive ──▶ cache ──▶ run: plan + splits ──▶ training: fcdd-trainer, a fold at a time ──▶ run: folder
+//!                                                                                              │
+//!          models: promote ◀── models: export ◀── report ◀── confounds ◀── evaluate ◀──────────┘
 //! ```
 //!
-//! `periodic` says what a start by the timer has to do, and `mail` tells people of it.
+//! | room | holds |
+//! |---|---|
+//! | `archive` | a BIDS folder: what is in it, what is usable, adding a study to it |
+//! | `cache` | its scans, preprocessed once |
+//! | `run` | a cross-validation on disk |
+//! | `training` | batches, augmentation, the trainer's process |
+//! | `statistics` | figures and intervals of numbers |
+//! | `evaluate` | every figure of scores and maps: Heat-Score, categories, baselines, abstention |
+//! | `confounds` | whether a model tells more than scanner and age do |
+//! | `models` | export, promotion, and who may be scored by what |
+//! | `report` | the pages |
+//! | `grid` | the paper's eighteen configurations and its tables |
+//! | `periodic`, `mail` | what a start by the timer has to do, and telling people of it |
 //!
 //! Nothing here knows libtorch: the trainer is a binary of its own that reads a run folder and a cache and
 //! writes checkpoints and predictions. Preprocessing, network, Grad-CAM and gates are those that serving uses.
 
 pub mod archive;
-pub mod archive_add;
-pub mod augment;
-pub mod batches;
 pub mod cache;
-pub mod collect;
 pub mod confounds;
 pub mod evaluate;
-pub mod export;
 pub mod few_at_once;
-pub mod fused_report;
 pub mod grid;
-pub mod heat_score;
-pub mod intensity_baseline;
 pub mod mail;
-pub mod map_category;
-pub mod model_report;
+pub mod models;
 pub mod periodic;
-pub mod plan;
-pub mod pretrained_on;
-pub mod promote;
 pub mod report;
-pub mod run_folder;
-pub mod run_report;
-pub mod seen_subjects;
-pub mod splits;
+pub mod run;
 pub mod statistics;
-pub mod trainer_process;
-pub mod weights_file;
+pub mod training;

@@ -18,7 +18,7 @@ use jiff::SignedDuration;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use super::run_folder::{RunFolder, RunFolderError, write_durably};
+use crate::research::run::folder::{RunFolder, RunFolderError, write_durably};
 use crate::study::Sequence;
 
 /// The record's file in a run's folder.
@@ -282,7 +282,7 @@ fn parse_name(text: &str) -> Option<(Date, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::research::plan::{Plan, Profile, Said};
+    use crate::research::run::plan::{Plan, Profile, Said};
 
     const TODAY: Date = jiff::civil::date(2026, 11, 24);
 

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use fcdd::network::{Architecture, NetworkSpec, random_init};
-use fcdd::research::augment::Augmentation;
-use fcdd::research::batches::{BatchOptions, Batches, BufferPool, Sample, VolumeSource};
-use fcdd::research::plan::{Trainable, TrainingPrecision};
+use fcdd::research::run::plan::{Trainable, TrainingPrecision};
+use fcdd::research::training::augment::Augmentation;
+use fcdd::research::training::batches::{BatchOptions, Batches, BufferPool, Sample, VolumeSource};
 use tch::{Cuda, Device, Kind, Tensor};
 
 use super::adam::Adam;

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use fcdd::network::{NetworkSpec, Tensor as WeightTensor, Weights, WeightsError};
-use fcdd::research::run_folder::{Epoch, FoldFolder, RunFolderError, write_durably, write_table};
-use fcdd::research::weights_file::{self, BestNote, WeightsFileError};
+use fcdd::research::run::folder::{Epoch, FoldFolder, RunFolderError, write_durably, write_table};
+use fcdd::research::run::weights_file::{self, BestNote, WeightsFileError};
 use serde::{Deserialize, Serialize};
 
 use super::adam::AdamState;
@@ -64,7 +64,7 @@ pub enum CheckpointError {
 /// The state of a fold after an epoch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Latest {
-    /// [`fcdd::research::plan::Plan::digest`]
+    /// [`fcdd::research::run::plan::Plan::digest`]
     pub plan: String,
     /// The fold.
     pub fold: usize,

@@ -12,11 +12,11 @@ use std::time::Instant;
 
 use fcdd::network::spec::FCD;
 use fcdd::network::{Weights, WeightsError, random_init};
-use fcdd::research::augment::Augmentation;
-use fcdd::research::batches::{Batch, BatchError, BatchOptions, Batches, BufferPool, Sample, VolumeSource};
-use fcdd::research::plan::Plan;
-use fcdd::research::run_folder::{Epoch, FoldFolder, Part, Prediction, RunFolderError, TrainerEvent, write_table};
-use fcdd::research::weights_file::{self, WeightsFileError};
+use fcdd::research::run::folder::{Epoch, FoldFolder, Part, Prediction, RunFolderError, TrainerEvent, write_table};
+use fcdd::research::run::plan::Plan;
+use fcdd::research::run::weights_file::{self, WeightsFileError};
+use fcdd::research::training::augment::Augmentation;
+use fcdd::research::training::batches::{Batch, BatchError, BatchOptions, Batches, BufferPool, Sample, VolumeSource};
 use sha2::{Digest, Sha256};
 use tch::{Device, TchError, Tensor};
 

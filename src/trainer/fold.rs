@@ -1,7 +1,7 @@
 //! `fcdd-trainer fold`: one fold of a run, from its folder alone.
 //!
 //! Reads `plan.toml`, `splits.json` and `cache.json` of the run; tells what happens as JSON lines
-//! ([`fcdd::research::run_folder::TrainerEvent`]) on standard output.
+//! ([`fcdd::research::run::folder::TrainerEvent`]) on standard output.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use fcdd::network::spec::FCD;
-use fcdd::research::batches::{Lesion, Sample, VolumeSource};
 use fcdd::research::cache::Cache;
-use fcdd::research::run_folder::{Part, RunFolder};
-use fcdd::research::splits::Splits;
+use fcdd::research::run::folder::{Part, RunFolder};
+use fcdd::research::run::splits::Splits;
+use fcdd::research::training::batches::{Lesion, Sample, VolumeSource};
 use fcdd::study::Group;
 
 use super::device;

@@ -2,7 +2,7 @@
 //! and what no golden value says: resuming, freezing, precision.
 
 use fcdd::network::{Architecture, Geometry, NetworkSpec, Tensor as WeightTensor, Weights, random_init};
-use fcdd::research::plan::Trainable;
+use fcdd::research::run::plan::Trainable;
 use tch::{Device, Kind, Tensor};
 
 use super::adam::Adam;

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 
 use fcdd::network::spec::FCD;
 use fcdd::network::{NetworkSpec, Tensor as WeightTensor};
-use fcdd::research::plan::Plan;
+use fcdd::research::run::plan::Plan;
 use tch::{Device, Kind, Reduction, TchError, Tensor};
 
 use super::network::{Network, Output, from_tensor, to_tensor};
@@ -216,7 +216,7 @@ fn weighted(logits: &Tensor, targets: &Tensor, weight: f64, of_subjects: &Tensor
 #[cfg(test)]
 mod tests {
     use fcdd::network::{Architecture, Tensor as WeightTensor, random_init};
-    use fcdd::research::plan::Trainable;
+    use fcdd::research::run::plan::Trainable;
 
     use super::super::adam::Adam;
     use super::super::network::{Mode, Options};

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use fcdd::network::spec::{BATCH_NORM_EPSILON, Block, ConvNorm, POOL_KERNEL, POOL_STRIDE, STAGES, Shortcut};
 use fcdd::network::{NetworkSpec, Tensor as WeightTensor, Weights, WeightsError};
-use fcdd::research::plan::Trainable;
+use fcdd::research::run::plan::Trainable;
 use tch::{Device, Kind, TchError, Tensor};
 
 use super::precision::Precision;

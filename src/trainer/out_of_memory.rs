@@ -6,7 +6,7 @@
 //! answers for validation, prediction and the weights too.
 
 use fcdd::network::random_init;
-use fcdd::research::plan::Plan;
+use fcdd::research::run::plan::Plan;
 use tch::{Device, Kind, Tensor};
 
 use super::adam::Adam;
@@ -130,7 +130,7 @@ fn largest_that_fits(batch: usize, mut fits: impl FnMut(usize) -> bool) -> Optio
 
 #[cfg(test)]
 mod tests {
-    use fcdd::research::plan::{Choice, Profile, Said, Trainable};
+    use fcdd::research::run::plan::{Choice, Profile, Said, Trainable};
     use fcdd::study::Sequence;
     use tch::TchError;
 

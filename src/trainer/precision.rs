@@ -5,7 +5,7 @@
 //! optimiser stay 32-bit. 64 bits everywhere are no choice of a plan but for the tests: they tell a mistake from
 //! rounding.
 
-use fcdd::research::plan::TrainingPrecision;
+use fcdd::research::run::plan::TrainingPrecision;
 use tch::Kind;
 
 /// What convolutions compute in, and what everything else does.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use fcdd::network::spec::FCD;
-use fcdd::research::batches::{BatchError, BatchOptions, Batches, BufferPool, Sample, VolumeSource};
 use fcdd::research::statistics::roc;
+use fcdd::research::training::batches::{BatchError, BatchOptions, Batches, BufferPool, Sample, VolumeSource};
 use tch::{TchError, Tensor};
 
 use super::network::{Mode, Network, NetworkError};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fcdd::network::{NetworkSpec, Weights};
 use fcdd::research::archive::fingerprint;
-use fcdd::research::weights_file::{self, WeightsFileError};
+use fcdd::research::run::weights_file::{self, WeightsFileError};
 
 use super::medicalnet::{self, MedicalNetError};
 

@@ -12,7 +12,7 @@
 
 use std::f64::consts::PI;
 
-use fcdd::research::plan::{Decay, Plan};
+use fcdd::research::run::plan::{Decay, Plan};
 use serde::{Deserialize, Serialize};
 
 /// A loss is better for the learning rate when it is below `best · (1 − THRESHOLD)` (PyTorch's default).

@@ -1,4 +1,4 @@
-"""Makes the golden values of src/research/archive_add/site_secret.rs with Python's own hmac."""
+"""Makes the golden values of src/research/archive/add/site_secret.rs with Python's own hmac."""
 
 import hashlib
 import hmac

@@ -9,8 +9,8 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fcdd::research::plan::{Plan, Profile, Said};
-use fcdd::research::run_folder::RunFolder;
+use fcdd::research::run::folder::RunFolder;
+use fcdd::research::run::plan::{Plan, Profile, Said};
 use fcdd::study::Sequence;
 use serde::Deserialize;
 

@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use fcdd::analyze::preprocess::FieldOfView;
-use fcdd::research::export::{Request, Subject, Subjects};
-use fcdd::research::plan::Said;
-use fcdd::research::run_folder::{RunFolder, write_durably};
+use fcdd::research::models::export::{Request, Subject, Subjects};
+use fcdd::research::run::folder::{RunFolder, write_durably};
+use fcdd::research::run::plan::Said;
 use fcdd::study::Sequence;
 use fcdd::volume::{Affine, Grid};
 use ndarray::Array3;
@@ -86,6 +86,6 @@ pub fn exported(models: &Path, runs: &Path, name: &str, seed: u64, wrong: usize,
     let (run, made_up) = run(&runs.join(name), seed, wrong)?;
     with_metrics(&run, true);
     let output = models.join(name);
-    fcdd::research::export::export(&run, &made_up, &request(name, synthetic), &output, &mut |_, _| {}).unwrap();
+    fcdd::research::models::export::export(&run, &made_up, &request(name, synthetic), &output, &mut |_, _| {}).unwrap();
     Some(output)
 }

@@ -10,9 +10,9 @@ use std::process::{Child, Command, Output, Stdio};
 use fcdd::network::Architecture;
 use fcdd::research::cache::CachedSubject;
 use fcdd::research::cache::file::{CachedScan, Description, encode};
-use fcdd::research::plan::{Plan, Profile, Said};
-use fcdd::research::run_folder::{FoldFolder, RunFolder};
-use fcdd::research::splits::{Candidate, Splits};
+use fcdd::research::run::folder::{FoldFolder, RunFolder};
+use fcdd::research::run::plan::{Plan, Profile, Said};
+use fcdd::research::run::splits::{Candidate, Splits};
 use fcdd::study::{Group, Sequence};
 use tempfile::TempDir;
 

@@ -9,9 +9,9 @@ use fcdd::analyze::session::{GraphShapes, ModelSessions};
 use fcdd::config::Device;
 use fcdd::network::manifest::Precision;
 use fcdd::network::{Architecture, onnx_model, random_init};
-use fcdd::research::plan::{Plan, Profile, Said};
-use fcdd::research::run_folder::{Part, Prediction, RunFolder, write_durably, write_table};
-use fcdd::research::weights_file::{BestNote, to_bytes};
+use fcdd::research::run::folder::{Part, Prediction, RunFolder, write_durably, write_table};
+use fcdd::research::run::plan::{Plan, Profile, Said};
+use fcdd::research::run::weights_file::{BestNote, to_bytes};
 use fcdd::study::Sequence;
 use ndarray::Array3;
 

@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::config::sequences::SequenceRules;
 use crate::dicom::Uid;
 use crate::ledger::{Ledger, StudyState};
-use crate::research::archive_add::{self, Added, Label, Request, SiteSecret};
+use crate::research::archive::add::{self, Added, Label, Request, SiteSecret};
 use crate::study::AssembledStudy;
 
 #[derive(Debug, clap::Args)]
@@ -92,7 +92,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         why: &args.why,
         archive: &args.archive,
     };
-    let added = archive_add::add(&request, &secret)?;
+    let added = add::add(&request, &secret)?;
     print(&added, &args)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::research::archive_add::SiteSecret;
+use crate::research::archive::add::SiteSecret;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: fcdd admin archive secret /etc/fcdd/archive.secret

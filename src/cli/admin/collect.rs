@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::research::cache::Cache;
-use crate::research::collect::{self, FoldState};
-use crate::research::run_folder::RunFolder;
-use crate::research::run_report::Request;
+use crate::research::report::of_run::Request;
+use crate::research::run::collect::{self, FoldState};
+use crate::research::run::folder::RunFolder;
 
 /// Say which folds of a run are done, join their predictions into RUN/predictions.csv and make the report.
 ///

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 
-use crate::research::run_folder::{Epoch, TrainerEvent};
+use crate::research::run::folder::{Epoch, TrainerEvent};
 use crate::study::Sequence;
 
 /// Shows what a trainer tells of one fold, on standard error.

@@ -12,7 +12,7 @@ use crate::network::ModelFolder;
 use crate::research::archive::origin::Data;
 use crate::research::archive::{Archive, SEQUENCES};
 use crate::research::cache::{self, Cache};
-use crate::research::model_report::{self, Request};
+use crate::research::report::of_model::{self, Request};
 
 /// Say how a model fares on an archive: the same report as a run's.
 ///
@@ -51,7 +51,7 @@ pub struct Args {
 
 /// Preprocesses, runs, writes.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if let Err(error) = model_report::check_output(&args.output) {
+    if let Err(error) = of_model::check_output(&args.output) {
         eprintln!("fcdd: {error}");
         return Ok(ExitCode::from(2));
     }
@@ -63,7 +63,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let request = Request { archive: &name, data: args.data, onnxruntime: args.onnxruntime.as_deref() };
     let progress = Mutex::new(Progress::new("evaluating", 2 * cache.len() as u64));
     let advance = || progress.lock().unwrap_or_else(PoisonError::into_inner).advance(1);
-    let contents = model_report::write(&model, &cache, &args.output, &request, &advance)?;
+    let contents = of_model::write(&model, &cache, &args.output, &request, &advance)?;
     drop(progress);
     let page = args.output.join("report.html");
     if args.json {

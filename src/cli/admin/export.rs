@@ -10,8 +10,8 @@ use super::child::StartedBy;
 use crate::cli::progress::Progress;
 use crate::research::archive::origin::{self, Data};
 use crate::research::cache::Cache;
-use crate::research::export::{Exported, Request, export};
-use crate::research::run_folder::RunFolder;
+use crate::research::models::export::{Exported, Request, export};
+use crate::research::run::folder::RunFolder;
 
 /// Make a model that the daemon can serve of a finished run.
 ///

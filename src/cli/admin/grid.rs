@@ -15,10 +15,10 @@ use super::training_choices::TrainingChoices;
 use crate::network::Architecture;
 use crate::research::archive::{Archive, fingerprint};
 use crate::research::grid::{self, ARCHITECTURES, Grid, Training};
-use crate::research::plan::{Plan, Said};
-use crate::research::run_folder::RunFolder;
+use crate::research::run::folder::RunFolder;
+use crate::research::run::plan::{Plan, Said};
 use crate::research::statistics::bootstrap::RESAMPLES;
-use crate::research::trainer_process;
+use crate::research::training::process;
 
 /// Train the paper's eighteen configurations and make its tables from them.
 ///
@@ -103,7 +103,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     }
     if !left.is_empty() {
-        let trainer = trainer_process::find()?;
+        let trainer = process::find()?;
         for (_, work) in &left {
             args.check_weights(&trainer, work)?;
         }

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use crate::cli::models::Place;
 use crate::network::ModelFolder;
-use crate::research::promote::{Decision, Models, Outcome, Signature};
-use crate::research::run_folder::RunFolder;
+use crate::research::models::promote::{Decision, Models, Outcome, Signature};
+use crate::research::run::folder::RunFolder;
 use crate::study::Sequence;
 
 /// Let the daemon serve a model, if it is better than the one that it serves.

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use crate::cli::progress::Progress;
 use crate::research::archive::origin::Data;
 use crate::research::cache::Cache;
-use crate::research::fused_report::{self, Single};
 use crate::research::report::Contents;
-use crate::research::run_folder::RunFolder;
-use crate::research::run_report::{self, Request};
+use crate::research::report::of_both::{self, Single};
+use crate::research::report::of_run::{self, Request};
+use crate::research::run::folder::RunFolder;
 use crate::research::statistics::MeanSd;
 use crate::study::Sequence;
 
@@ -74,7 +74,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 pub(super) fn write(run: &RunFolder, cache: &Cache, request: &Request<'_>) -> anyhow::Result<Contents> {
     let progress = Mutex::new(Progress::new("making the report", 2 * cache.len() as u64));
     let advance = || progress.lock().unwrap_or_else(PoisonError::into_inner).advance(1);
-    Ok(run_report::write(run, cache, request, &advance)?)
+    Ok(of_run::write(run, cache, request, &advance)?)
 }
 
 /// The report at the end of training, and its main figures.
@@ -93,7 +93,7 @@ pub(super) fn together(folder: &Path, made: &[(RunFolder, Contents)]) -> anyhow:
     let seed = t1.plan()?.seed;
     let single = |sequence, run, contents| Single { sequence, run, contents };
     let runs = [single(Sequence::T1, t1, of_t1), single(Sequence::Flair, flair, of_flair)];
-    let contents = fused_report::write(folder, runs, seed)?;
+    let contents = of_both::write(folder, runs, seed)?;
     Ok(Some((contents, RunFolder::new(folder).report_path())))
 }
 

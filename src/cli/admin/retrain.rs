@@ -19,13 +19,13 @@ use crate::cli::progress::Progress;
 use crate::network::Architecture;
 use crate::research::archive::{Archive, fingerprint};
 use crate::research::cache::{self, Cache};
-use crate::research::collect;
-use crate::research::plan::{Decay, Plan, Pretrained, Said, Trainable, Variation};
-use crate::research::pretrained_on;
+use crate::research::models::pretrained_on;
 use crate::research::report::LivePage;
-use crate::research::run_folder::RunFolder;
-use crate::research::splits::{Candidate, Splits};
-use crate::research::trainer_process::{self, FoldRequest, TrainerError};
+use crate::research::run::collect;
+use crate::research::run::folder::RunFolder;
+use crate::research::run::plan::{Decay, Plan, Pretrained, Said, Trainable, Variation};
+use crate::research::run::splits::{Candidate, Splits};
+use crate::research::training::process::{self, FoldRequest, TrainerError};
 use crate::study::Sequence;
 
 /// Which networks are trained.
@@ -123,7 +123,7 @@ struct Prepared {
 /// Prepares and trains.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     args.started_by.end_with_it()?;
-    let trainer = trainer_process::find()?;
+    let trainer = process::find()?;
     let is_none = args.weights.as_os_str() == "none";
     if is_none && args.trainable.is_some_and(|trainable| trainable != Trainable::All) {
         eprintln!("fcdd: without pretrained weights everything is trained: leave --trainable out, or give --weights");
@@ -313,7 +313,7 @@ async fn train(
                     eprintln!("fcdd: {error}");
                 }
             };
-            trainer_process::train_fold(trainer, request, stop, hear).await?;
+            process::train_fold(trainer, request, stop, hear).await?;
         }
     }
     Ok(())

@@ -18,7 +18,7 @@ use crate::network::ModelFolder;
 use crate::research::archive::{Archive, fingerprint};
 use crate::research::mail::{self, Promotable};
 use crate::research::periodic::{self, Circumstances, Decision, ExportedModel, Finished, PeriodicRun};
-use crate::research::run_folder::RunFolder;
+use crate::research::run::folder::RunFolder;
 
 /// Retrain on the configured archive if it has changed, export the models, and mail the summary.
 ///

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use crate::research::plan::{Profile, Said, TrainingPrecision};
+use crate::research::run::plan::{Profile, Said, TrainingPrecision};
 
 /// What may be chosen for one training as well as for all trainings of a grid.
 #[derive(Debug, clap::Args)]

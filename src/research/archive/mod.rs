@@ -10,9 +10,12 @@
 //!                                                 ──▶ same_scan    one scan under two names (the cache uses it too)
 //! ```
 //!
+//! `add` puts a study of the ledger into it, pseudonymised.
+//!
 //! [`Archive::read`] looks at names, tables, sidecars and NIfTI headers, not at voxels. Nothing that is wrong with one
 //! subject stops the others: it is listed with its reason. Only what makes the labels doubtful is an error.
 
+pub mod add;
 pub mod check;
 pub mod examine;
 mod excluded;

@@ -14,7 +14,7 @@ use crate::research::archive::examine::{self, Examined};
 use crate::research::archive::fingerprint::{hexadecimal, sha256};
 use crate::research::archive::{Archive, Finding, Scan, Subject, roi, same_scan};
 use crate::research::few_at_once;
-use crate::research::run_folder::{RunFolderError, write_durably};
+use crate::research::run::folder::{RunFolderError, write_durably};
 use crate::study::{Reason, Sequence};
 use crate::volume::Grid;
 

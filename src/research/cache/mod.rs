@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use self::file::CachedScan;
 use crate::analyze::preprocess::{self, FieldOfView, InputSpec};
 use crate::research::archive::{Finding, Group};
-use crate::research::run_folder::{RunFolderError, write_durably};
+use crate::research::run::folder::{RunFolderError, write_durably};
 use crate::study::{Reason, Sequence};
 use crate::volume::{Affine, Grid};
 

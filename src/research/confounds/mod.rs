@@ -18,9 +18,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::evaluate::Scored;
-use super::statistics::bootstrap::RESAMPLES;
-use super::statistics::{Interval, auc, auc_interval, auc_within_folds, paired_auc_difference};
+use crate::research::evaluate::Scored;
+use crate::research::statistics::bootstrap::RESAMPLES;
+use crate::research::statistics::{Interval, auc, auc_interval, auc_within_folds, paired_auc_difference};
 
 /// One condition.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::{Scored, Volumes};
+use crate::research::evaluate::intensity_baseline::{self, FEATURES};
 use crate::research::few_at_once;
-use crate::research::intensity_baseline::{self, FEATURES};
 use crate::research::statistics::bootstrap::RESAMPLES;
 use crate::research::statistics::{Interval, auc_interval, paired_auc_difference};
 

@@ -16,8 +16,8 @@ use crate::config::Device;
 use crate::network::manifest::Precision;
 use crate::network::{NetworkSpec, Weights, WeightsError, onnx_model};
 use crate::research::cache::Cache;
-use crate::research::heat_score::{Background, Undefined, heat_score, mirrored};
-use crate::research::map_category::{MapCategory, categorise};
+use crate::research::evaluate::heat_score::{Background, Undefined, heat_score, mirrored};
+use crate::research::evaluate::map_category::{MapCategory, categorise};
 use crate::volume::{Affine, Grid, SingularAffine};
 
 /// A network could not be run on a subject.

@@ -9,9 +9,9 @@ use serde::Serialize;
 
 use super::Scored;
 use crate::network::manifest::Calibration;
-use crate::research::heat_score::{self, Undefined};
-use crate::research::map_category::{self, CategoryCounts, MapCategory};
-use crate::research::run_folder::Epoch;
+use crate::research::evaluate::heat_score::{self, Undefined};
+use crate::research::evaluate::map_category::{self, CategoryCounts, MapCategory};
+use crate::research::run::folder::Epoch;
 use crate::research::statistics::bootstrap::RESAMPLES;
 use crate::research::statistics::probability_scores::ReliabilityBin;
 use crate::research::statistics::roc::RocPoint;

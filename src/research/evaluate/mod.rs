@@ -6,13 +6,18 @@
 //! | `maps` | networks in ONNX Runtime, their maps, Heat-Score and category of one patient |
 //! | `cohort` | the same of all patients |
 //! | `measures` | every figure of the logits and Heat-Scores |
+//! | `heat_score`, `map_category` | what a map is worth: the paper's score with its nulls, Figure 2's categories |
+//! | `intensity_baseline` | the baseline that sees intensities but no shapes |
 //! | `intensity` | the model beside a baseline that sees no shapes |
 //! | `abstention` | how many a conformal prediction would abstain on |
 //! | `withheld` | how many scans serving's gates would withhold a verdict on |
 
 mod abstention;
 mod cohort;
+pub mod heat_score;
 mod intensity;
+pub mod intensity_baseline;
+pub mod map_category;
 pub mod maps;
 pub mod measures;
 mod withheld;

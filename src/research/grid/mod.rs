@@ -1,7 +1,7 @@
 //! The paper's eighteen configurations from our own runs: three networks × two modalities × three transfer strategies.
 //!
 //! ```text
-//! RUN/resnet18-none/{t1,flair}   a run each, with equal splits.json (see run_folder)
+//! RUN/resnet18-none/{t1,flair}   a run each, with equal splits.json (see `run::folder`)
 //! RUN/resnet18-1/…               from MedicalNet's resnet_18.pth
 //! RUN/resnet18-23/…              from MedicalNet's resnet_18_23dataset.pth
 //! RUN/grid.md  grid.html  grid.json
@@ -31,13 +31,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::archive::fingerprint::sha256;
-use super::collect::{self, FoldState};
-use super::plan::{Plan, Said};
-use super::run_folder::{RunFolder, RunFolderError, write_durably};
-use super::splits::{Splits, SplitsError};
-use super::statistics::MeanSd;
 use crate::network::Architecture;
+use crate::research::archive::fingerprint::sha256;
+use crate::research::run::collect::{self, FoldState};
+use crate::research::run::folder::{RunFolder, RunFolderError, write_durably};
+use crate::research::run::plan::{Plan, Said};
+use crate::research::run::splits::{Splits, SplitsError};
+use crate::research::statistics::MeanSd;
 
 /// Version of `grid.json`.
 pub const FORMAT: u32 = 1;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Configuration, GridError};
-use crate::research::run_folder::{Part, Prediction, RunFolder, read_table};
+use crate::research::run::folder::{Part, Prediction, RunFolder, read_table};
 use crate::research::statistics::{Confusion, MeanSd, auc, mean_sd};
 
 /// A figure of the labels and logits of a fold's test subjects.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::research::collect::{self, FoldState};
-use crate::research::run_folder::{RunFolder, RunFolderError};
+use crate::research::run::collect::{self, FoldState};
+use crate::research::run::folder::{RunFolder, RunFolderError};
 use crate::study::Sequence;
 
 const RESEARCH_ONLY: &str = "Research use only; not a medical device.";
@@ -240,7 +240,7 @@ fn named_subjects(text: &str) -> impl Iterator<Item = Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::research::plan::{Plan, Profile, Said};
+    use crate::research::run::plan::{Plan, Profile, Said};
 
     fn run(folder: &Path, sequence: Sequence, metrics: &str) -> RunFolder {
         let run = RunFolder::new(folder);

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 
 use super::ReportError;
-use crate::research::run_folder::Epoch;
+use crate::research::run::folder::Epoch;
 use crate::research::statistics::probability_scores::ReliabilityBin;
 use crate::research::statistics::roc::RocPoint;
 

@@ -13,8 +13,8 @@ use super::words::{RESEARCH_ONLY, SYNTHETIC};
 use super::{ReportError, charts};
 use crate::research::archive::origin;
 use crate::research::cache::Cache;
-use crate::research::collect::{self, FoldState, FoldStatus};
-use crate::research::run_folder::{Epoch, RunFolder, RunFolderError, TrainerEvent, write_durably};
+use crate::research::run::collect::{self, FoldState, FoldStatus};
+use crate::research::run::folder::{Epoch, RunFolder, RunFolderError, TrainerEvent, write_durably};
 
 /// Seconds after which a browser loads the page again.
 const RELOAD_S: u32 = 15;
@@ -149,8 +149,8 @@ fn page(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::research::plan::{Plan, Profile, Said};
-    use crate::research::run_folder::write_table;
+    use crate::research::run::folder::write_table;
+    use crate::research::run::plan::{Plan, Profile, Said};
     use crate::study::Sequence;
 
     #[test]

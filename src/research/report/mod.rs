@@ -9,14 +9,18 @@
 //! | `live` | the page while training goes on |
 //! | `of_cohort` | pictures, cautions and times of any cohort |
 //!
-//! What stands in them is made by `run_report`, `fused_report` and `model_report`.
+//! What stands in them is made by `of_run` (a cross-validation), `of_both` (those of T1 and FLAIR together) and `of_model`
+//! (a model on any archive).
 
 mod charts;
 mod html;
 mod live;
 mod markdown;
 mod montage;
-pub(super) mod of_cohort;
+pub mod of_both;
+mod of_cohort;
+pub mod of_model;
+pub mod of_run;
 mod words;
 
 pub(super) use html::head;
@@ -29,11 +33,11 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::confounds::ConfoundReport;
-use super::evaluate::{Abstention, IntensityComparison, Metrics, Withheld};
-use super::plan::Plan;
-use super::run_folder::{Epoch, RunFolderError, write_durably};
-use super::statistics::Interval;
+use crate::research::confounds::ConfoundReport;
+use crate::research::evaluate::{Abstention, IntensityComparison, Metrics, Withheld};
+use crate::research::run::folder::{Epoch, RunFolderError, write_durably};
+use crate::research::run::plan::Plan;
+use crate::research::statistics::Interval;
 use crate::study::Sequence;
 
 /// Version of `metrics.json`.

@@ -1,8 +1,8 @@
 //! What both pages say: fixed sentences, and figures in words.
 
 use super::{Alone, Contents, Fusion};
+use crate::research::evaluate::map_category::CategoryCounts;
 use crate::research::evaluate::{IntensityComparison, Measure, Metrics, Withheld};
-use crate::research::map_category::CategoryCounts;
 use crate::research::statistics::{Interval, MeanSd};
 
 /// The sentence that stands above every figure of a synthetic cohort.

@@ -147,7 +147,7 @@ pub fn summarise(scores: &[(Result<f64, Undefined>, bool)]) -> Summary {
         mean_true_positives: mean(&hits, hits.len()),
         defined: defined.len(),
         undefined,
-        median: super::statistics::bootstrap::percentile(&mut defined, 50.0),
+        median: crate::research::statistics::bootstrap::percentile(&mut defined, 50.0),
     }
 }
 

@@ -21,16 +21,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-pub(super) use agreement::difference;
+pub(in crate::research) use agreement::difference;
 pub use agreement::{BF16_TOLERANCE, LOGIT_TOLERANCE};
 pub use records::{METRICS, OUT_OF_FOLD, OutOfFold};
 pub use subjects::{Subject, Subjects};
 
-use super::plan::Plan;
-use super::run_folder::{Part, Prediction, RunFolder, RunFolderError};
-use super::statistics::bootstrap::percentile;
-use super::statistics::{Platt, auc_within_folds, youden};
-use super::weights_file::{self, BestNote, WeightsFileError};
 use crate::analyze::runtime::RuntimeError;
 use crate::analyze::session::SessionError;
 use crate::network::manifest::{
@@ -39,6 +34,11 @@ use crate::network::manifest::{
 };
 use crate::network::model_folder::require_empty;
 use crate::network::{ModelFolder, ModelFolderError, Weights, onnx_model};
+use crate::research::run::folder::{Part, Prediction, RunFolder, RunFolderError};
+use crate::research::run::plan::Plan;
+use crate::research::run::weights_file::{self, BestNote, WeightsFileError};
+use crate::research::statistics::bootstrap::percentile;
+use crate::research::statistics::{Platt, auc_within_folds, youden};
 use agreement::Checked;
 use records::{out_of_fold_rows, records};
 
@@ -325,7 +325,7 @@ fn read_folds(run: &RunFolder, plan: &Plan, request: &Request) -> Result<Vec<Fol
 }
 
 /// The weights of a fold's best epoch, if the file says that it is of this plan and fold.
-pub(super) fn read_checkpoint(path: &Path, plan: &Plan, fold: usize) -> Result<Weights, ExportError> {
+pub(in crate::research) fn read_checkpoint(path: &Path, plan: &Plan, fold: usize) -> Result<Weights, ExportError> {
     let (tensors, note) = weights_file::read(path)?;
     let note: BestNote = toml::from_str(&note).map_err(|e| {
         let message = format!("it does not say of which plan and fold it is: {}", e.message());
@@ -342,7 +342,7 @@ pub(super) fn read_checkpoint(path: &Path, plan: &Plan, fold: usize) -> Result<W
 }
 
 /// Platt's line; none, with the reason, where it does not rise: the networks rank no better than chance.
-pub(super) fn calibrate(labels: &[bool], logits: &[f64]) -> (Calibration, Option<String>) {
+pub(in crate::research) fn calibrate(labels: &[bool], logits: &[f64]) -> (Calibration, Option<String>) {
     match Platt::fit(labels, logits) {
         Some(Platt { slope, offset }) if slope > 0.0 && slope.is_finite() && offset.is_finite() => {
             let fitted_on = Some("out-of-fold logits (approximate for an ensemble)".to_owned());

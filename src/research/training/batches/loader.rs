@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::order::{cut, shuffle};
 use super::{Batch, BatchError, BatchLesions, BatchOptions, BufferPool, Lesion, Sample, VolumeSource, locked};
-use crate::research::augment::{DrawKey, Scratch};
+use crate::research::training::augment::{DrawKey, Scratch};
 
 /// An iterator over one epoch's batches.
 #[derive(Debug)]
@@ -232,7 +232,7 @@ impl<S: VolumeSource> Work<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::research::augment::Augmentation;
+    use crate::research::training::augment::Augmentation;
 
     struct Ramps {
         volumes: Vec<Vec<f32>>,

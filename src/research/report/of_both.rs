@@ -9,15 +9,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::confounds;
-use super::evaluate::{Abstention, Scored, Scoring, SubjectRow, measure};
-use super::export;
-use super::report::{self, Alone, Contents, Fusion, OperatingPoint, ReportError};
-use super::run_folder::{RunFolder, RunFolderError, read_table};
-use super::statistics::bootstrap::RESAMPLES;
-use super::statistics::{auc_interval, paired_auc_difference, sigmoid, youden};
+use super::{Alone, Contents, Fusion, OperatingPoint, ReportError};
 use crate::analyze::fuse::Rule;
 use crate::network::manifest::Calibration;
+use crate::research::confounds;
+use crate::research::evaluate::{Abstention, Scored, Scoring, SubjectRow, measure};
+use crate::research::models::export;
+use crate::research::run::folder::{RunFolder, RunFolderError, read_table};
+use crate::research::statistics::bootstrap::RESAMPLES;
+use crate::research::statistics::{auc_interval, paired_auc_difference, sigmoid, youden};
 use crate::study::Sequence;
 
 /// Why two runs have no report together.
@@ -74,7 +74,7 @@ pub fn write(folder: &Path, runs: [Single<'_>; 2], seed: u64) -> Result<Contents
     let synthetic = runs.iter().any(|run| run.contents.synthetic);
     let [t1, flair] = &runs;
     let contents = contents(folder, [&scores(t1)?, &scores(flair)?], synthetic, seed)?;
-    report::write(folder, &contents)?;
+    super::write(folder, &contents)?;
     Ok(contents)
 }
 
@@ -164,8 +164,8 @@ fn contents(folder: &Path, alone: [&Scores; 2], synthetic: bool, seed: u64) -> R
         }
     });
     Ok(Contents {
-        format: report::FORMAT,
-        title: format!("Cross-validation of {} (T1 and FLAIR together)", report::name(folder)),
+        format: super::FORMAT,
+        title: format!("Cross-validation of {} (T1 and FLAIR together)", super::name(folder)),
         synthetic,
         scored_by: format!(
             "{} folds. Each subject was scored by the two networks that never saw it, one for each sequence; the score is \

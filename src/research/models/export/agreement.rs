@@ -10,8 +10,8 @@ use crate::analyze::runtime;
 use crate::analyze::session::{GraphShapes, ModelSessions, SessionError};
 use crate::config::Device;
 use crate::network::manifest::{Calibration, Precision};
-use crate::research::plan::{Plan, TrainingPrecision};
-use crate::research::run_folder::Prediction;
+use crate::research::run::folder::Prediction;
+use crate::research::run::plan::{Plan, TrainingPrecision};
 use crate::research::statistics::sigmoid;
 use crate::volume::SingularAffine;
 

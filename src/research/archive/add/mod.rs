@@ -30,14 +30,14 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 
-pub use super::archive::TableError;
+pub use crate::research::archive::TableError;
 pub use descriptions::DescriptionError;
 pub use error::AddError;
 pub use roi::RoiError;
 pub use segmentation::SegmentationError;
 pub use site_secret::{SecretError, SiteSecret};
 
-use super::archive::table::{ADDED, EXCLUDED, NOT_AVAILABLE, PARTICIPANTS};
+use crate::research::archive::table::{ADDED, EXCLUDED, NOT_AVAILABLE, PARTICIPANTS};
 use crate::study::AssembledStudy;
 use error::io;
 use images::{images, read_roi, write_images};

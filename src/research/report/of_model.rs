@@ -1,7 +1,7 @@
 //! The report of any model on any archive: the same pages as a run's, with the model's own calibration and threshold.
 //!
 //! The networks answer together as in serving: mean logit, mean of the signed maps. **Whom the model has seen is not
-//! scored so**, but by the one network that tested it in the cross-validation ([`super::seen_subjects`]); it must say what
+//! scored so**, but by the one network that tested it in the cross-validation ([`crate::research::models::seen_subjects`]); it must say what
 //! was recorded then.
 //!
 //! What has to be fitted on the archive itself (metadata baseline, intensity baseline, conformal quantiles) is
@@ -12,22 +12,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::archive::origin::Data;
-use super::cache::{Cache, CachedSubject};
-use super::confounds;
-use super::evaluate::{
-    Abstention, Heard, IntensityComparison, MapError, MapRule, Networks, Scored, Scoring, SubjectRow, measure, score,
-    subject_row,
-};
-use super::export::{BF16_TOLERANCE, Subject};
-use super::report::{self, Contents, ModelSaid, OperatingPoint, ReportError, of_cohort};
-use super::run_folder::{RunFolderError, write_table};
-use super::seen_subjects::{Scorer, SeenError, scorers};
-use super::splits::{Candidate, Splits};
-use super::statistics::sigmoid;
+use super::{Contents, ModelSaid, OperatingPoint, ReportError, of_cohort};
 use crate::analyze::session::GraphShapes;
 use crate::network::manifest::CalibrationKind;
 use crate::network::{ModelFolder, ModelFolderError};
+use crate::research::archive::origin::Data;
+use crate::research::cache::{Cache, CachedSubject};
+use crate::research::confounds;
+use crate::research::evaluate::{
+    Abstention, Heard, IntensityComparison, MapError, MapRule, Networks, Scored, Scoring, SubjectRow, measure, score,
+    subject_row,
+};
+use crate::research::models::export::{BF16_TOLERANCE, Subject};
+use crate::research::models::seen_subjects::{Scorer, SeenError, scorers};
+use crate::research::run::folder::{RunFolderError, write_table};
+use crate::research::run::splits::{Candidate, Splits};
+use crate::research::statistics::sigmoid;
 
 /// Seed of the bootstrap and of the parts: the same model and archive give the same report.
 const SEED: u64 = 1;
@@ -114,7 +114,7 @@ pub fn write(
     let contents = contents(model, cache, request, progress)?;
     let subjects: Vec<SubjectRow> = cache.subjects().iter().map(subject_row).collect();
     write_table(&output.join("subjects.csv"), &subjects)?;
-    report::write(output, &contents)?;
+    super::write(output, &contents)?;
     Ok(contents)
 }
 
@@ -169,7 +169,7 @@ fn contents(
     cautions.extend(of_cohort::cautions(&metrics, &scored, cache, manifest.map.stride));
 
     Ok(Contents {
-        format: report::FORMAT,
+        format: super::FORMAT,
         title: format!(
             "Model {} {} on {} ({})",
             manifest.name,

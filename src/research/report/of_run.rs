@@ -14,19 +14,19 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use super::archive::origin::Data;
-use super::cache::Cache;
-use super::collect::{self, CollectError};
-use super::confounds;
-use super::evaluate::{
+use super::{Contents, OperatingPoint, ReportError, of_cohort};
+use crate::research::archive::origin::Data;
+use crate::research::cache::Cache;
+use crate::research::confounds;
+use crate::research::evaluate::{
     Abstention, Heard, IntensityComparison, MapError, MapRule, Networks, Scored, Scoring, SubjectRow, measure, score,
     subject_row,
 };
-use super::export::{self, ExportError};
-use super::plan::{Plan, Profile, TrainingPrecision};
-use super::report::{self, Contents, OperatingPoint, ReportError, of_cohort};
-use super::run_folder::{Epoch, Part, Prediction, RunFolder, RunFolderError, write_table};
-use super::statistics::youden;
+use crate::research::models::export::{self, ExportError};
+use crate::research::run::collect::{self, CollectError};
+use crate::research::run::folder::{Epoch, Part, Prediction, RunFolder, RunFolderError, write_table};
+use crate::research::run::plan::{Plan, Profile, TrainingPrecision};
+use crate::research::statistics::youden;
 
 /// Why a run has no report.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,7 @@ pub fn write(
     let contents = contents(run, cache, request, progress)?;
     let subjects: Vec<SubjectRow> = cache.subjects().iter().map(subject_row).collect();
     write_table(&run.subjects_path(), &subjects)?;
-    report::write(run.path(), &contents)?;
+    super::write(run.path(), &contents)?;
     Ok(contents)
 }
 
@@ -128,8 +128,8 @@ fn contents(
 
     let training_s: Option<f64> = metrics.folds.iter().map(|fold| fold.seconds).sum();
     Ok(Contents {
-        format: report::FORMAT,
-        title: format!("Cross-validation of {} ({})", report::name(run.path()), plan.sequence.label()),
+        format: super::FORMAT,
+        title: format!("Cross-validation of {} ({})", super::name(run.path()), plan.sequence.label()),
         synthetic,
         scored_by: format!(
             "{folds} folds. Each subject was scored by the one network that never saw it; calibration and threshold were \
@@ -226,8 +226,8 @@ fn hardware(run: &RunFolder, plan: &Plan) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::research::plan::Said;
-    use crate::research::run_folder::write_durably;
+    use crate::research::run::folder::write_durably;
+    use crate::research::run::plan::Said;
     use crate::research::statistics::sigmoid;
     use crate::study::Sequence;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::run_folder::{Part, Prediction, RunFolder, RunFolderError, write_table};
+use crate::research::run::folder::{Part, Prediction, RunFolder, RunFolderError, write_table};
 
 /// How far a fold is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -107,7 +107,7 @@ pub fn collect(run: &RunFolder) -> Result<Vec<Prediction>, CollectError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::research::plan::{Plan, Profile, Said};
+    use crate::research::run::plan::{Plan, Profile, Said};
     use crate::study::Sequence;
 
     fn row(subject: &str, fold: usize, part: Part) -> Prediction {
@@ -137,6 +137,6 @@ mod tests {
         finish(2, "sub-9");
         let rows = collect(&run).unwrap();
         assert_eq!(rows.len(), 6);
-        assert_eq!(super::super::run_folder::read_table::<Prediction>(&run.predictions_path()).unwrap(), rows);
+        assert_eq!(crate::research::run::folder::read_table::<Prediction>(&run.predictions_path()).unwrap(), rows);
     }
 }

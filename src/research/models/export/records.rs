@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::{ExportError, Fold};
 use crate::network::manifest::SUBJECTS;
-use crate::research::pretrained_on;
-use crate::research::run_folder::{RunFolder, RunFolderError};
+use crate::research::models::pretrained_on;
+use crate::research::run::folder::{RunFolder, RunFolderError};
 
 /// The record of out-of-fold logits.
 pub const OUT_OF_FOLD: &str = "out_of_fold.csv";

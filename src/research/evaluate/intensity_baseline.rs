@@ -6,9 +6,9 @@
 use ndarray::{Array3, Axis};
 use serde::Serialize;
 
-use super::statistics::bootstrap::percentile;
-use super::statistics::logistic::Logistic;
-use super::statistics::{Scale, cross_fitted};
+use crate::research::statistics::bootstrap::percentile;
+use crate::research::statistics::logistic::Logistic;
+use crate::research::statistics::{Scale, cross_fitted};
 
 /// Percentiles among the features.
 pub const PERCENTILES: [f64; 7] = [1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0];

@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Plan, PlanError};
+use crate::research::run::plan::{Plan, PlanError};
 
 /// A run folder that cannot be used.
 #[derive(Debug, thiserror::Error)]

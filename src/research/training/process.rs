@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-use super::run_folder::TrainerEvent;
+use crate::research::run::folder::TrainerEvent;
 
 /// Names the trainer where it does not lie beside `fcdd`.
 pub const VARIABLE: &str = "FCDD_TRAINER";

@@ -5,7 +5,7 @@ use std::ops::Range;
 use rand_chacha::rand_core::RngCore;
 
 use super::{BatchOptions, Sample};
-use crate::research::augment::DrawKey;
+use crate::research::training::augment::DrawKey;
 
 /// Fisher–Yates; the modulo's bias is below 2⁻⁵⁰ for any set that fits in memory.
 pub(super) fn shuffle(samples: &mut [Sample], options: &BatchOptions) {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::PromoteError;
 use crate::network::ModelFolder;
-use crate::research::export::{OUT_OF_FOLD, OutOfFold};
+use crate::research::models::export::{OUT_OF_FOLD, OutOfFold};
 use crate::research::statistics::bootstrap::RESAMPLES;
 use crate::research::statistics::{auc_interval, paired_auc_difference};
 

@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::cache::{Cache, CacheError, CachedSubject};
-use super::export::Subject;
-use super::run_folder::{RunFolder, RunFolderError, read_table, write_table};
-use super::seen_subjects::listed;
-use super::weights_file;
+use crate::research::cache::{Cache, CacheError, CachedSubject};
+use crate::research::models::export::Subject;
+use crate::research::models::seen_subjects::listed;
+use crate::research::run::folder::{RunFolder, RunFolderError, read_table, write_table};
+use crate::research::run::weights_file;
 
 /// A subject of another run; a row of `pretrained_on.csv`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
