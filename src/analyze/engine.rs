@@ -16,7 +16,7 @@ use super::runtime::{self, RuntimeError};
 use super::session::{FoldOutput, ModelSessions, SessionError};
 use crate::config;
 use crate::network::ModelFolderError;
-use crate::network::logit::sigmoid;
+use crate::network::logit::{mean, sigmoid};
 use crate::observe::events::analyze::{
     ModelReady, ProviderRefused, SeriesRefused, SitePrevalenceIgnored, StudyAnalyzed,
 };
@@ -299,7 +299,7 @@ impl LoadedModel {
         timings_ms.insert(stage("gradcam", sequence), milliseconds(begun));
 
         let calibrated = |fold: &FoldOutput| self.model.calibration.calibrated_logit(fold.logit);
-        let logit = fuse::mean(folds.iter().map(calibrated));
+        let logit = mean(folds.iter().map(calibrated));
         let shown = |logit| prior::probability(logit, self.prior);
         let decision = Decision { probability: sigmoid(logit), threshold: self.model.decision_threshold };
         let outcome = ModelOutcome {

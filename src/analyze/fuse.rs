@@ -7,14 +7,8 @@
 //! A verdict other than "unassessable" needs the absence of every reason against one; it is never forced.
 
 use super::prior;
-use crate::network::logit::sigmoid;
+use crate::network::logit::{mean, sigmoid};
 use crate::study::{Decision, Fused, ModelOutcome, Prior, Reason, Verdict};
-
-/// The arithmetic mean; NaN of nothing.
-pub fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
-    let n = values.len() as f64;
-    values.sum::<f64>() / n
-}
 
 /// How the calibrated logits of several models become one decision.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -5,8 +5,7 @@
 //! site must not change which studies are suspected. The threshold is moved along for showing only, so that a reader
 //! sees probability and threshold in one scale and on the same sides of each other as in the decision.
 
-use super::fuse::mean;
-use crate::network::logit::{log_odds, shift_prevalence, sigmoid};
+use crate::network::logit::{log_odds, mean, shift_prevalence, sigmoid};
 use crate::study::{Decision, ModelIdentity, Prior, Reason, Sequence};
 
 /// The prior of a model's shown probabilities. `training_prevalence` is the manifest's, `site_prevalence` the

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::ManifestError;
+use super::manifest_error::ManifestError;
 
 /// The measures that this program takes.
 pub const MEASURES: &str = "looks-1";

@@ -24,6 +24,12 @@ pub fn shift_prevalence(logit: f64, training_prevalence: f64, site_prevalence: f
     Some(logit + log_odds(site_prevalence)? - log_odds(training_prevalence)?)
 }
 
+/// The arithmetic mean; NaN of nothing.
+pub fn mean(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let n = values.len() as f64;
+    values.sum::<f64>() / n
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

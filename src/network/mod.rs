@@ -11,6 +11,8 @@
 pub mod distribution;
 pub mod logit;
 pub mod manifest;
+mod manifest_check;
+mod manifest_error;
 mod manifest_text;
 pub mod marker;
 pub mod model_folder;

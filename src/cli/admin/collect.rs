@@ -32,7 +32,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut all_done = true;
     let (mut said, mut made) = (Vec::new(), Vec::new());
-    for run in modalities(&args.run) {
+    for run in RunFolder::of_modalities(&args.run) {
         let folds = collect::status(&run)?;
         let joined = collect::collect(&run);
         let report = joined.is_ok().then(|| {
@@ -99,9 +99,4 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&said)?);
     }
     Ok(if all_done { ExitCode::SUCCESS } else { ExitCode::from(1) })
-}
-
-/// The run itself, or those of T1 and FLAIR in it.
-pub(super) fn modalities(path: &std::path::Path) -> Vec<RunFolder> {
-    RunFolder::of_modalities(path)
 }

@@ -44,7 +44,7 @@ pub struct Args {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let request = Request { data: args.data, onnxruntime: args.onnxruntime.as_deref() };
     let (mut said, mut made) = (Vec::new(), Vec::new());
-    for run in super::collect::modalities(&args.run) {
+    for run in RunFolder::of_modalities(&args.run) {
         if !run.plan_path().exists() {
             bail!("{} is not there; name the folder of a run", run.plan_path().display());
         }

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use ndarray::{Array3, ArrayView3};
 use serde::Serialize;
 
-use crate::analyze::fuse;
+use super::heat_score::{Background, Undefined, heat_score, mirrored};
+use super::map_category::{MapCategory, categorise};
 use crate::analyze::gradcam;
 use crate::analyze::runtime::{self, RuntimeError};
 use crate::analyze::session::{GraphShapes, ModelSessions, SessionError};
 use crate::config::Device;
+use crate::network::logit::mean;
 use crate::network::manifest::Precision;
 use crate::network::{NetworkSpec, Weights, WeightsError, onnx_model};
 use crate::research::cache::Cache;
-use crate::research::evaluate::heat_score::{Background, Undefined, heat_score, mirrored};
-use crate::research::evaluate::map_category::{MapCategory, categorise};
 use crate::volume::{Affine, Grid, SingularAffine};
 
 /// A network could not be run on a subject.
@@ -149,7 +149,7 @@ impl Networks {
         let begun = Instant::now();
         let outputs = self.sessions.run(tensor)?;
         let took = begun.elapsed();
-        let logit = fuse::mean(outputs.iter().map(|output| output.logit));
+        let logit = mean(outputs.iter().map(|output| output.logit));
         Ok(Answer { logit, cams: outputs.into_iter().map(|output| output.cam).collect(), took })
     }
 }
