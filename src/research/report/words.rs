@@ -114,6 +114,10 @@ fn intensity(comparison: &IntensityComparison, parts: &str) -> String {
         with_interval(model_auc.as_ref()),
         with_interval(difference.as_ref()),
     );
+    if baseline_auc.is_some_and(|auc| auc.estimate < 0.5) {
+        text +=
+            " An AUC below 0.5 is that of a baseline whose fits do not carry over from part to part: read it as 0.5.";
+    }
     if *left_out > 0 {
         text += &format!(" {left_out} subjects gave no features and are left out of this comparison.");
     }
