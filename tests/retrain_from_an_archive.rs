@@ -68,7 +68,9 @@ fn a_run_begins_with_another_runs_network_but_not_on_its_subjects() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     write_archive(&folder.join("archive"), 8);
-    said(&retrain(folder, "first", &["--fold", "0"]), 0);
+    // Nobody has a lesion mask here: guidance is possible, and has little to say.
+    let text = said(&retrain(folder, "first", &["--fold", "0", "--lesion-guidance", "1"]), 0);
+    assert!(text.contains("no patient of") && text.contains("FLAIR lesion mask"), "{text}");
     let first = RunFolder::new(folder.join("first"));
     let begin_with = |output: &str, weights: &Path| {
         let weights = weights.to_str().unwrap();
@@ -81,6 +83,7 @@ fn a_run_begins_with_another_runs_network_but_not_on_its_subjects() {
 
     let text = said(&begin_with("refused", &first.fold(0).checkpoint_best()), 1);
     assert!(text.contains("has seen 8 scans of this archive: sub-"), "{text}");
+    assert!(!folder.join("refused").exists(), "a refused run leaves nothing that the next plan would have to match");
 
     // Taken out of its run it does not say whom it has seen.
     fs::create_dir_all(folder.join("other/fold_0")).unwrap();

@@ -167,11 +167,26 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             _ => args.output.clone(),
         });
         // Before anything that takes long: another plan is refused at once.
-        run.begin(&plan)?;
+        run.refuse_another(&plan)?;
         let cache = args.preprocess(&archive, &plan)?;
-        if let Some(Pretrained { path, .. }) = &plan.weights {
-            let seen = pretrained_on::of_weights(path)?;
-            pretrained_on::refuse_overlap(path, &seen, cache.subjects())?;
+        let seen = match &plan.weights {
+            Some(Pretrained { path, .. }) => {
+                let seen = pretrained_on::of_weights(path)?;
+                pretrained_on::refuse_overlap(path, &seen, cache.subjects())?;
+                Some(seen)
+            }
+            None => None,
+        };
+        if plan.lesion_guidance.is_some() && (0..cache.len()).all(|index| cache.roi(index).is_none()) {
+            eprintln!(
+                "fcdd: no patient of {} has a {} lesion mask that can be used: --lesion-guidance teaches only that \
+                 controls have none",
+                args.archive.display(),
+                plan.sequence.label()
+            );
+        }
+        run.begin(&plan)?;
+        if let Some(seen) = seen {
             pretrained_on::write(&run, &seen)?;
         }
         cache.write_index(&run.cache_index())?;

@@ -13,7 +13,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ndarray::Array3;
+use ndarray::{Array3, ArrayView3};
 use serde::{Deserialize, Serialize};
 
 use self::file::CachedScan;
@@ -249,6 +249,14 @@ impl Cache {
     /// z-scored intensities, `[D, H, W]` in C order, mapped from disk.
     pub fn volume(&self, index: usize) -> &[f32] {
         self.scans[index].tensor()
+    }
+
+    /// The same as a view.
+    ///
+    /// # Panics
+    /// For an index that is not below [`Cache::len`].
+    pub fn tensor(&self, index: usize) -> ArrayView3<'_, f32> {
+        ArrayView3::from_shape(self.spec.shape, self.volume(index)).expect("opening a scan compares its shape and length")
     }
 
     /// 1 inside the head, `[D, H, W]` in C order.

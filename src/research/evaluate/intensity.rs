@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
+use super::intensity_baseline::{self, FEATURES};
 use super::{Scored, Volumes};
-use crate::research::evaluate::intensity_baseline::{self, FEATURES};
 use crate::research::few_at_once;
 use crate::research::statistics::bootstrap::RESAMPLES;
 use crate::research::statistics::{Interval, auc_interval, paired_auc_difference};

@@ -9,12 +9,12 @@
 //! 4. **wrong**: neither.
 //!
 //! A coarse map is near to much. So that a reader sees what chance looks like, count the same categories with
-//! [`crate::research::evaluate::heat_score::mirrored`] lesions beside them.
+//! [`super::heat_score::mirrored`] lesions beside them.
 
 use ndarray::{ArrayView3, Zip};
 use serde::{Deserialize, Serialize};
 
-use crate::research::evaluate::heat_score::Undefined;
+use super::heat_score::Undefined;
 
 /// Share of the brain above which the hot part is vague.
 const VAGUE_SHARE: f64 = 0.25;

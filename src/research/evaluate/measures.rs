@@ -8,9 +8,9 @@
 use serde::Serialize;
 
 use super::Scored;
+use super::heat_score::{self, Undefined};
+use super::map_category::{self, CategoryCounts, MapCategory};
 use crate::network::manifest::Calibration;
-use crate::research::evaluate::heat_score::{self, Undefined};
-use crate::research::evaluate::map_category::{self, CategoryCounts, MapCategory};
 use crate::research::run::folder::Epoch;
 use crate::research::statistics::bootstrap::RESAMPLES;
 use crate::research::statistics::probability_scores::ReliabilityBin;

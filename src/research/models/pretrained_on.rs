@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::export::Subject;
+use super::seen_subjects::listed;
 use crate::research::cache::{Cache, CacheError, CachedSubject};
-use crate::research::models::export::Subject;
-use crate::research::models::seen_subjects::listed;
 use crate::research::run::folder::{RunFolder, RunFolderError, read_table, write_table};
 use crate::research::run::weights_file;
 

@@ -23,9 +23,9 @@ use serde_json::Value;
 pub use decisions::{DECISIONS, Decision, Models, Named, Outcome, Signature};
 pub use judgement::{FEWEST_IN_COMMON, FEWEST_OF_A_CLASS};
 
+use super::export::METRICS;
 use crate::network::manifest::is_plain_name;
 use crate::network::{ModelFolder, ModelFolderError};
-use crate::research::models::export::METRICS;
 use crate::research::run::folder::{RunFolder, RunFolderError};
 use crate::study::Sequence;
 use decisions::file;

@@ -10,8 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
+use super::export::{OUT_OF_FOLD, OutOfFold, Subject};
 use crate::network::{ModelFolder, ModelFolderError};
-use crate::research::models::export::{OUT_OF_FOLD, OutOfFold, Subject};
 
 /// How many names an error tells.
 const NAMED: usize = 10;

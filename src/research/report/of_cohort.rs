@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ndarray::{Array3, ArrayView3};
-
 use super::{ForwardPass, ReportError, Tile, processor};
 use crate::analyze::looks;
 use crate::network::Manifest;
@@ -110,14 +108,8 @@ pub(in crate::research) fn withheld(scored: &[Scored], cache: &Cache, model: Opt
     let reasons = |index: usize| {
         let mut reasons = cache.subject(index).gates.clone();
         if let Some((distribution, name)) = model.and_then(|m| Some((m.distribution.as_ref()?, &m.name))) {
-            let shape = cache.shape();
-            let tensor = ArrayView3::from_shape(shape, cache.volume(index));
-            let head =
-                Array3::from_shape_vec(shape, cache.head_mask(index).iter().map(|inside| *inside != 0).collect());
-            if let (Ok(tensor), Ok(head)) = (tensor, head) {
-                let measures = looks::measures(tensor, head.view());
-                reasons.extend(looks::check(distribution, &measures, cache.sequence(), name));
-            }
+            let measures = looks::measures(cache.tensor(index), cache.view(index).head.view());
+            reasons.extend(looks::check(distribution, &measures, cache.sequence(), name));
         }
         reasons
     };

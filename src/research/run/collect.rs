@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::research::run::folder::{Part, Prediction, RunFolder, RunFolderError, write_table};
+use super::folder::{Part, Prediction, RunFolder, RunFolderError, write_table};
 
 /// How far a fold is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -137,6 +137,6 @@ mod tests {
         finish(2, "sub-9");
         let rows = collect(&run).unwrap();
         assert_eq!(rows.len(), 6);
-        assert_eq!(crate::research::run::folder::read_table::<Prediction>(&run.predictions_path()).unwrap(), rows);
+        assert_eq!(super::super::folder::read_table::<Prediction>(&run.predictions_path()).unwrap(), rows);
     }
 }

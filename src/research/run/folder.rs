@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::research::run::plan::{Plan, PlanError};
+use super::plan::{Plan, PlanError};
 
 /// A run folder that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -240,9 +240,19 @@ impl RunFolder {
     /// When it holds another plan, or cannot be written.
     pub fn begin(&self, plan: &Plan) -> Result<(), RunFolderError> {
         fs::create_dir_all(&self.path).map_err(|source| RunFolderError::File { path: self.path.clone(), source })?;
+        self.refuse_another(plan)?;
+        let path = self.plan_path();
+        if path.exists() { Ok(()) } else { write_durably(&path, plan.to_toml().as_bytes()) }
+    }
+
+    /// Whether it may hold this plan: nothing is made or written.
+    ///
+    /// # Errors
+    /// When it holds another one, or one that cannot be read.
+    pub fn refuse_another(&self, plan: &Plan) -> Result<(), RunFolderError> {
         let path = self.plan_path();
         if !path.exists() {
-            return write_durably(&path, plan.to_toml().as_bytes());
+            return Ok(());
         }
         let there = self.plan()?;
         if there == *plan {

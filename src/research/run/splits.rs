@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::research::run::folder::{Part, RunFolderError, write_durably};
+use super::folder::{Part, RunFolderError, write_durably};
 use crate::study::Group;
 
 /// Format that this program reads and writes.

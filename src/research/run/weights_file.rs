@@ -48,7 +48,7 @@ pub enum WeightsFileError {
 /// What `checkpoint_best` says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BestNote {
-    /// [`crate::research::run::plan::Plan::digest`]
+    /// [`super::plan::Plan::digest`]
     pub plan: String,
     /// The fold.
     pub fold: usize,

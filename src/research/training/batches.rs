@@ -11,7 +11,7 @@ mod order;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::research::training::augment::{Augmentation, OutOfRange};
+use super::augment::{Augmentation, OutOfRange};
 pub use loader::Batches;
 
 /// Preprocessed volumes by index; all of one shape.

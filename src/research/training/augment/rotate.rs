@@ -235,7 +235,8 @@ mod tests {
     /// Values of SciPy's `ndimage.affine_transform(order=1, mode="constant")`: `tests/golden/rotation_golden.py`.
     #[test]
     fn rotation_agrees_with_scipy() {
-        let golden: Golden = serde_json::from_str(include_str!("../../../../tests/golden/rotation_golden.json")).unwrap();
+        let golden: Golden =
+            serde_json::from_str(include_str!("../../../../tests/golden/rotation_golden.json")).unwrap();
         let mut out = vec![f32::NAN; golden.source.len()];
         assert!(golden.cases.len() >= 5);
         for case in &golden.cases {
