@@ -89,9 +89,14 @@ fn pages_stand_alone_and_say_what_they_are(run: &RunFolder) {
     for page in [&page, &text] {
         assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("NaN"), "{page}");
         assert!(page.contains("Synthetic subjects") && page.contains("not a medical device"), "{page}");
-        for part in
-            ["mirrored lesion", "Class-conditional", "baseline that sees only", "would withhold", "suspected from"]
-        {
+        for part in [
+            "mirrored lesion",
+            "Class-conditional",
+            "baseline that sees only",
+            "would withhold",
+            "suspected from",
+            "mirrored left to right",
+        ] {
             assert!(page.contains(part), "{part} is missing: {page}");
         }
     }

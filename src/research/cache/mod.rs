@@ -256,7 +256,8 @@ impl Cache {
     /// # Panics
     /// For an index that is not below [`Cache::len`].
     pub fn tensor(&self, index: usize) -> ArrayView3<'_, f32> {
-        ArrayView3::from_shape(self.spec.shape, self.volume(index)).expect("opening a scan compares its shape and length")
+        ArrayView3::from_shape(self.spec.shape, self.volume(index))
+            .expect("opening a scan compares its shape and length")
     }
 
     /// 1 inside the head, `[D, H, W]` in C order.

@@ -17,6 +17,8 @@ pub struct Heard {
     pub fold: Option<usize>,
     /// `logits[1] − logits[0]`.
     pub logit: f64,
+    /// The same of the mirrored head.
+    pub logit_of_mirrored: f64,
     /// Signed maps, a cell per value.
     pub cams: Vec<Array3<f32>>,
 }
@@ -93,7 +95,7 @@ mod tests {
             age: None,
         };
         let cam = Array3::from_shape_fn((8, 1, 1), |(i, _, _)| if i == hot { 4.0 } else { (i % 2) as f32 });
-        Heard { row, fold: Some(0), logit: 0.0, cams: vec![cam] }
+        Heard { row, fold: Some(0), logit: 0.0, logit_of_mirrored: 0.0, cams: vec![cam] }
     }
 
     #[test]

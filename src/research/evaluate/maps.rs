@@ -18,6 +18,7 @@ use crate::network::logit::mean;
 use crate::network::manifest::Precision;
 use crate::network::{NetworkSpec, Weights, WeightsError, onnx_model};
 use crate::research::cache::Cache;
+use crate::research::training::augment::flip::left_right;
 use crate::volume::{Affine, Grid, SingularAffine};
 
 /// A network could not be run on a subject.
@@ -92,6 +93,8 @@ fn mask(shape: [usize; 3], bytes: &[u8]) -> Option<ArrayView3<'_, bool>> {
 pub struct Networks {
     sessions: ModelSessions,
     shape: [usize; 3],
+    // One buffer for all subjects.
+    mirrored: Vec<f32>,
 }
 
 /// What the networks say of a subject.
@@ -99,9 +102,11 @@ pub struct Networks {
 pub struct Answer {
     /// `logits[1] − logits[0]`, mean over the networks.
     pub logit: f64,
+    /// The same of the head mirrored left to right.
+    pub logit_of_mirrored: f64,
     /// Signed map of each network, `[d, h, w]` cells.
     pub cams: Vec<Array3<f32>>,
-    /// Time of the forward passes, without preprocessing and without the map's work.
+    /// Time of the forward passes on the head as it is, without preprocessing and without the map's work.
     pub took: Duration,
 }
 
@@ -135,10 +140,10 @@ impl Networks {
         let environment = runtime::environment(library)?;
         let fp32 = BTreeSet::from([Precision::Fp32]);
         let sessions = ModelSessions::open(&environment, model, files, shapes, &fp32, Device::Cpu, threads())?;
-        Ok(Networks { sessions, shape: shapes.input })
+        Ok(Networks { sessions, shape: shapes.input, mirrored: Vec::new() })
     }
 
-    /// Runs them on a subject.
+    /// Runs them on a subject as it is and mirrored.
     ///
     /// # Errors
     /// When the subject is unknown, its volume has another shape, or ONNX Runtime fails.
@@ -150,7 +155,14 @@ impl Networks {
         let outputs = self.sessions.run(tensor)?;
         let took = begun.elapsed();
         let logit = mean(outputs.iter().map(|output| output.logit));
-        Ok(Answer { logit, cams: outputs.into_iter().map(|output| output.cam).collect(), took })
+        self.mirrored.clear();
+        self.mirrored.extend_from_slice(values);
+        left_right(self.shape, &mut self.mirrored);
+        let mirrored = ArrayView3::from_shape(self.shape, &self.mirrored)
+            .map_err(|_| wrong_shape(subject, self.shape, values.len()))?;
+        let of_mirrored = self.sessions.run(mirrored)?;
+        let logit_of_mirrored = mean(of_mirrored.iter().map(|output| output.logit));
+        Ok(Answer { logit, logit_of_mirrored, cams: outputs.into_iter().map(|output| output.cam).collect(), took })
     }
 }
 

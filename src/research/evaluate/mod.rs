@@ -10,6 +10,7 @@
 //! | `intensity_baseline` | the baseline that sees intensities but no shapes |
 //! | `intensity` | the model beside a baseline that sees no shapes |
 //! | `abstention` | how many a conformal prediction would abstain on |
+//! | `mirroring` | how far the answer moves when the head is mirrored |
 //! | `withheld` | how many scans serving's gates would withhold a verdict on |
 
 mod abstention;
@@ -20,6 +21,7 @@ pub mod intensity_baseline;
 pub mod map_category;
 pub mod maps;
 pub mod measures;
+mod mirroring;
 mod withheld;
 
 pub use abstention::Abstention;
@@ -27,6 +29,7 @@ pub use cohort::{Heard, chosen, score, subject_row};
 pub use intensity::IntensityComparison;
 pub use maps::{Answer, MapError, MapRule, Networks, SubjectHeat, Volumes};
 pub use measures::{FoldMeasures, Measure, Metrics, Scoring, measure};
+pub use mirroring::Mirroring;
 pub use withheld::Withheld;
 
 use serde::{Deserialize, Serialize};

@@ -34,7 +34,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::research::confounds::ConfoundReport;
-use crate::research::evaluate::{Abstention, IntensityComparison, Metrics, Withheld};
+use crate::research::evaluate::{Abstention, IntensityComparison, Metrics, Mirroring, Withheld};
 use crate::research::run::folder::{Epoch, RunFolderError, write_durably};
 use crate::research::run::plan::Plan;
 use crate::research::statistics::Interval;
@@ -68,6 +68,9 @@ pub struct Contents {
     /// T1 and FLAIR together beside each alone; none for a report of one sequence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fusion: Option<Fusion>,
+    /// How far the answers move when heads are mirrored; none where the reports of the sequences say it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mirroring: Option<Mirroring>,
     /// How many a conformal prediction would abstain on; none where it cannot be cross-fitted.
     pub abstention: Option<Abstention>,
     /// How many scans serving would withhold its verdict on; none where the reports of the sequences say it.

@@ -177,6 +177,7 @@ fn contents(folder: &Path, alone: [&Scores; 2], synthetic: bool, seed: u64) -> R
         maps: "",
         intensity: None,
         fusion: Some(Fusion { alone: beside.into(), calibration: of_all.fusion.calibration, threshold }),
+        mirroring: None,
         abstention: Abstention::of(&labels, &logits, &numbers),
         withheld: None,
         operating_point: threshold.map(|threshold| OperatingPoint {

@@ -20,8 +20,8 @@ use crate::research::archive::origin::Data;
 use crate::research::cache::{Cache, CachedSubject};
 use crate::research::confounds;
 use crate::research::evaluate::{
-    Abstention, Heard, IntensityComparison, MapError, MapRule, Networks, Scored, Scoring, SubjectRow, measure, score,
-    subject_row,
+    Abstention, Heard, IntensityComparison, MapError, MapRule, Mirroring, Networks, Scored, Scoring, SubjectRow,
+    measure, score, subject_row,
 };
 use crate::research::models::export::{BF16_TOLERANCE, Subject};
 use crate::research::models::seen_subjects::{Scorer, SeenError, scorers};
@@ -133,6 +133,8 @@ fn contents(
     let (heard, took) = hear(model, cache, &scorers, request.onnxruntime, progress)?;
     let scored = score(&heard, cache, &rule, progress)?;
     let tiles = of_cohort::tiles::<ModelReportError>(&heard, &scored, cache, &rule)?;
+    let numbers: Vec<usize> = scored.iter().map(Scored::network).collect();
+    let mirroring = Mirroring::of(&heard, &numbers, SEED);
     drop(heard);
 
     let threshold = manifest.decision.threshold;
@@ -184,6 +186,7 @@ fn contents(
         maps: rule.sentence(),
         intensity: Some(IntensityComparison::of(&scored, cache, &parts, SEED)),
         fusion: None,
+        mirroring,
         abstention: Abstention::of(&labels, &logits, &parts),
         withheld: Some(of_cohort::withheld(&scored, cache, Some(manifest))),
         operating_point: Some(OperatingPoint {
@@ -256,7 +259,16 @@ fn hear(
             let answer = networks.answer(cache, &subject.id)?;
             took.push(answer.took);
             let row = subject_row(subject);
-            heard.insert(&subject.id, Heard { row, fold: None, logit: answer.logit, cams: answer.cams });
+            heard.insert(
+                &subject.id,
+                Heard {
+                    row,
+                    fold: None,
+                    logit: answer.logit,
+                    logit_of_mirrored: answer.logit_of_mirrored,
+                    cams: answer.cams,
+                },
+            );
             progress();
         }
     }
@@ -280,7 +292,16 @@ fn hear(
                 });
             }
             let row = subject_row(subject);
-            heard.insert(&subject.id, Heard { row, fold: Some(*fold), logit: answer.logit, cams: answer.cams });
+            heard.insert(
+                &subject.id,
+                Heard {
+                    row,
+                    fold: Some(*fold),
+                    logit: answer.logit,
+                    logit_of_mirrored: answer.logit_of_mirrored,
+                    cams: answer.cams,
+                },
+            );
             progress();
         }
     }

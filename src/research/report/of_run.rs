@@ -19,8 +19,8 @@ use crate::research::archive::origin::Data;
 use crate::research::cache::Cache;
 use crate::research::confounds;
 use crate::research::evaluate::{
-    Abstention, Heard, IntensityComparison, MapError, MapRule, Networks, Scored, Scoring, SubjectRow, measure, score,
-    subject_row,
+    Abstention, Heard, IntensityComparison, MapError, MapRule, Mirroring, Networks, Scored, Scoring, SubjectRow,
+    measure, score, subject_row,
 };
 use crate::research::models::export::{self, ExportError};
 use crate::research::run::collect::{self, CollectError};
@@ -104,6 +104,8 @@ fn contents(
     let (heard, took) = hear(run, cache, &plan, &tests, request.onnxruntime, progress)?;
     let scored = score(&heard, cache, &rule, progress)?;
     let tiles = of_cohort::tiles::<RunReportError>(&heard, &scored, cache, &rule)?;
+    let numbers: Vec<usize> = scored.iter().map(Scored::network).collect();
+    let mirroring = Mirroring::of(&heard, &numbers, plan.seed);
     drop(heard);
 
     let histories: Vec<(usize, Vec<Epoch>)> =
@@ -111,7 +113,6 @@ fn contents(
     let metrics = measure(&scored, &histories, &Scoring::CrossFitted, plan.seed);
     let labels: Vec<bool> = scored.iter().map(|s| s.row.fcd).collect();
     let logits: Vec<f64> = scored.iter().map(|s| s.logit).collect();
-    let numbers: Vec<usize> = scored.iter().map(Scored::network).collect();
     let mut cautions = Vec::new();
     let synthetic = of_cohort::any_synthetic(request.data, cache, &mut cautions);
     let (operating_point, not_calibrated) = operating_point(&labels, &logits);
@@ -140,6 +141,7 @@ fn contents(
         maps: rule.sentence(),
         intensity: Some(IntensityComparison::of(&scored, cache, &numbers, plan.seed)),
         fusion: None,
+        mirroring,
         abstention: Abstention::of(&labels, &logits, &numbers),
         withheld: Some(of_cohort::withheld(&scored, cache, None)),
         operating_point,
@@ -180,7 +182,13 @@ fn hear(
                 return Err(RunReportError::Label { subject, trained: word(row.fcd), cached: word(known.fcd) });
             }
             took.push(answer.took);
-            heard.push(Heard { row: known, fold: Some(fold), logit: row.logit(), cams: answer.cams });
+            heard.push(Heard {
+                row: known,
+                fold: Some(fold),
+                logit: row.logit(),
+                logit_of_mirrored: answer.logit_of_mirrored,
+                cams: answer.cams,
+            });
             progress();
         }
     }
