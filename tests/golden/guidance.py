@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from resnet_golden import ResNet, fill, wave
-from training import learns, number, sums
+from training import freeze, number, sums
 
 EARLY_WEIGHT, LATE_WEIGHT = 20, 15
 HC, FCD = 0, 1
@@ -87,12 +87,7 @@ def case(geometry, shape, subjects, weight, trainable="all"):
     with torch.no_grad():
         fill(net)
     net.double().train()
-    for name, module in net.named_modules():
-        if not learns(name + ".", trainable):
-            if isinstance(module, nn.BatchNorm3d):
-                module.eval()
-            for parameter in module.parameters(recurse=False):
-                parameter.requires_grad = False
+    freeze(net, trainable)
     sizes = {}
     if trainable == "all":
         for stage in (1, 2):

@@ -47,18 +47,23 @@ def learns(name, trainable):
     return trainable == "all" or name.startswith(("layer4.", "fc."))
 
 
-def case(architecture, width, geometry, shape, mode, trainable="all", detach_shortcut=False):
-    resnet_golden.ZeroPaddedShortcut = CutShortcut if detach_shortcut else ZeroPaddedShortcut
-    net = ResNet(architecture, width, geometry)
-    with torch.no_grad():
-        fill(net)
-    net.double().train(mode == "train")
+def freeze(net, trainable):
+    """What does not learn keeps its weights; its batch normalisations stay in evaluation mode."""
     for name, module in net.named_modules():
         if not learns(name + ".", trainable):
             if isinstance(module, nn.BatchNorm3d):
                 module.eval()
             for parameter in module.parameters(recurse=False):
                 parameter.requires_grad = False
+
+
+def case(architecture, width, geometry, shape, mode, trainable="all", detach_shortcut=False):
+    resnet_golden.ZeroPaddedShortcut = CutShortcut if detach_shortcut else ZeroPaddedShortcut
+    net = ResNet(architecture, width, geometry)
+    with torch.no_grad():
+        fill(net)
+    net.double().train(mode == "train")
+    freeze(net, trainable)
     learning = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
     before = {name: p.detach().clone() for name, p in learning}
     optimizer = torch.optim.Adam([p for _, p in learning], lr=LEARNING_RATE)
