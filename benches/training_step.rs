@@ -7,6 +7,8 @@
 //! | the same, fed by the loader with default augmentation | the step waits < 3 % of its time |
 //! | peak memory, ResNet-18, 1×1×160×192×160 | ≤ 1.1 × PyTorch |
 //!
+//! A step in bf16 is told as well, without a bar: what it gains depends on the processor.
+//!
 //! Each figure comes from a process of its own: `fcdd-trainer bench-step` and `benches/peers/step_pytorch.py`, which take
 //! the same arguments. `FCDD_PYTHON` names a Python with PyTorch (`make setup-test` makes one); without it only our own
 //! figures are printed.
@@ -47,7 +49,7 @@ fn main() {
     let theirs = |arguments: &[&str]| python.as_ref().map(|it| figures(Command::new(it).arg(PEER).args(arguments)));
 
     let (mut to_peer, mut to_full, mut waited, mut memory) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let (mut full_s, mut peer_s, mut frozen_s) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut full_s, mut peer_s, mut frozen_s, mut bf16_s) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..rounds {
         let full = ours(&STEP, &[]);
         if let Some(peer) = theirs(&STEP) {
@@ -58,6 +60,7 @@ fn main() {
         to_full.push(frozen.seconds / full.seconds);
         full_s.push(full.seconds);
         frozen_s.push(frozen.seconds);
+        bf16_s.push(ours(&STEP, &["--precision", "bf16"]).seconds);
         waited.extend(ours(&STEP, &["--loaded"]).waited_share);
         let large = ours(&LARGE, &[]);
         if let Some(peer) = theirs(&LARGE) {
@@ -73,7 +76,9 @@ fn main() {
     say("step, layer4 only / full", &to_full, 0.45);
     say("share of the time that the step waits for data", &waited, 0.03);
     say("peak memory at 160x192x160: fcdd / PyTorch", &memory, 1.1);
-    for (who, seconds) in [("fcdd, full", full_s), ("PyTorch, full", peer_s), ("fcdd, layer4 only", frozen_s)] {
+    let seconds_of =
+        [("fcdd, full", full_s), ("PyTorch, full", peer_s), ("fcdd, layer4 only", frozen_s), ("fcdd, bf16", bf16_s)];
+    for (who, seconds) in seconds_of {
         if !seconds.is_empty() {
             println!("  {who:18} {:.3} s a step", median(&seconds));
         }
