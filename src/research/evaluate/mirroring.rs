@@ -47,7 +47,7 @@ mod tests {
     fn heard(number: usize, logit: f64, logit_of_mirrored: f64) -> Heard {
         let row = SubjectRow {
             subject: format!("sub-{number}"),
-            fcd: number % 2 == 0,
+            fcd: number.is_multiple_of(2),
             scanner: None,
             protocol: None,
             voxel_mm: None,
