@@ -85,6 +85,23 @@ fn every_group_with_a_probability_names_its_prior() {
 }
 
 #[test]
+fn a_fused_probability_says_how_it_was_calibrated() {
+    let directory = tempfile::tempdir().unwrap();
+    let study = study(directory.path(), Acquisition::Axial, Acquisition::Axial);
+    let said = |analysis: &Analysis| -> Vec<bool> {
+        let is_said = |group: &Group| group.parameters.iter().any(|p| p == "fused logit = 1.6 * mean + 0.1");
+        groups(&study, analysis).iter().map(is_said).collect()
+    };
+    let mut analysis = suspected(&study);
+    assert!(!said(&analysis).contains(&true), "a plain mean needs no words");
+    analysis.fused.as_mut().unwrap().calibration = [1.6, 0.1];
+    // The study's own group and the two regions speak of the fused probability, the models' groups of their own.
+    assert_eq!(said(&analysis), [true, false, false, true, true]);
+    let json = result_json(&study, &analysis, &Templates::built_in());
+    assert_eq!(json["fused_calibration"], serde_json::json!([1.6, 0.1]));
+}
+
+#[test]
 fn result_json_has_prior_and_decision_beside_the_probability() {
     let directory = tempfile::tempdir().unwrap();
     let study = study(directory.path(), Acquisition::Axial, Acquisition::Axial);

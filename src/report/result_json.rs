@@ -27,6 +27,7 @@ pub fn result_json(study: &AssembledStudy, analysis: &Analysis, templates: &Temp
             "flair": probability(Sequence::Flair),
             "fused": analysis.fused.as_ref().map(|fused| fused.probability),
         },
+        "fused_calibration": analysis.fused.as_ref().map(|fused| fused.calibration),
         "threshold": analysis.fused.as_ref().map(|fused| fused.threshold),
         "prior": analysis.fused.as_ref().map(|fused| fused.prior),
         "decision": analysis.fused.as_ref().map(|fused| fused.decision),
