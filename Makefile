@@ -67,8 +67,9 @@ demo: build ## Show the whole main job on a synthetic study, on this machine onl
 	$(TARGET)/release/fcdd demo
 
 .PHONY: lint
-lint: setup-trainer ## Check format and clippy
+lint: setup-trainer ## Check format, clippy and the links of the documentation
 	$(CARGO) fmt --check
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib
 	$(CARGO) clippy --all-targets --locked --features train -- -D warnings
 
 .PHONY: test

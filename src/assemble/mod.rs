@@ -12,8 +12,11 @@
 //! 3. Decoders run in child processes only; whatever they do, the verdict is at worst `Unreadable`.
 //! 4. The result depends on the files' contents, not on their names' order (times of arrival only set `received_at`).
 //!
-//! [`SeriesVerdict::TooFewSlices`] is the one verdict beside `Ok` that comes with a volume: the geometry is good
+//! [`TooFewSlices`] is the one verdict beside `Ok` that comes with a volume: the geometry is good
 //! and `fcdd volume` writes it, but it is never analyzed.
+//!
+//! [`SeriesVerdict`]: crate::study::SeriesVerdict
+//! [`TooFewSlices`]: crate::study::SeriesVerdict::TooFewSlices
 
 pub mod admission;
 mod classify;

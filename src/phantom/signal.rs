@@ -60,7 +60,7 @@ impl Pulses {
         }
     }
 
-    /// Signal of every tissue in the order of [`Tissue::ALL`], with white matter at 1.
+    /// Signal of every tissue in the order of `Tissue::ALL`, with white matter at 1.
     pub fn signals(&self) -> [f32; TISSUES] {
         let mut signals = Tissue::ALL.map(|tissue| tissue.relaxation().map_or(0.0, |r| self.signal(r)));
         let white = signals[Tissue::White as usize];

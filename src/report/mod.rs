@@ -1,7 +1,7 @@
 //! Report: writes what analysis found as DICOM objects, pictures and JSON.
 //!
 //! One file per kind of object: [`heatmap`] (a Secondary Capture series per sequence), [`card`] (one overview
-//! picture), [`sr`] (the structured report); [`result_json`] and [`three_planes`] serve the command line. All
+//! picture), [`sr`] (the structured report); [`result_json`](fn@result_json) and [`three_planes`] serve the command line. All
 //! objects share the modules of [`modules`] and the deterministic UIDs of [`uids`].
 //!
 //! What holds: the same study, analysis, templates and configuration give the same bytes under the same UIDs;

@@ -1,6 +1,6 @@
 //! Preprocessed scans, made once and mapped into memory: an epoch reads no NIfTI.
 //!
-//! A cached scan is a file of its own ([`file`]), named after everything that it depends on: the contents of scan and
+//! A cached scan is a file of its own ([`file`](mod@file)), named after everything that it depends on: the contents of scan and
 //! mask, the preprocessing and its settings. So runs share scans, a changed archive makes only what changed, and a
 //! file that is damaged or was made otherwise is made anew. Which scans make a run stands in its index,
 //! `RUN/cache.json`, from which the trainer opens them in a process of its own.

@@ -6,6 +6,8 @@
 //!
 //! A subject is known again by its identifier and the content of its scan: the same scan stored anew, or under another
 //! name, is not recognised.
+//!
+//! [`SUBJECTS`]: crate::network::manifest::SUBJECTS
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ pub const METRICS: &str = "metrics.json";
 /// A row of [`OUT_OF_FOLD`]: what the one network said that never saw the subject.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct OutOfFold {
-    /// [`Subject::hash`].
+    /// [`Subject::hash`](super::Subject::hash).
     pub subject: String,
     /// True for a patient.
     pub fcd: bool,
