@@ -10,6 +10,7 @@
 //! finish, the analysis worker its study, each outbox worker its object, all within the drain's bound; what
 //! is left then is taken up by the next start.
 
+mod analysis_attempt;
 mod analysis_worker;
 mod completion_watch;
 mod housekeeping;
@@ -28,6 +29,7 @@ use crate::deliver::outbox::{Deliveries, InvalidDestination};
 use crate::deliver::rules::{InvalidRule, Rules};
 use crate::dicom::peer::{AeTitle, InvalidPeer};
 use crate::ledger::instances::RebuildError;
+use crate::ledger::removal::RemovalError;
 use crate::ledger::{Ledger, LedgerError};
 use crate::observe::events::daemon as events;
 use crate::pipeline::{Pipeline, PipelineError};
@@ -47,6 +49,9 @@ pub enum DaemonError {
     /// What the spool holds and the ledger lacks.
     #[error(transparent)]
     Rebuild(#[from] RebuildError),
+    /// What the last run was about to remove.
+    #[error(transparent)]
+    Removal(#[from] RemovalError),
     /// Rules, templates or models.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -93,12 +98,18 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Daemon
     let spool = Spool::open(&config.spool.directory)?;
     let ledger = Ledger::open(&spool.ledger_path()).await?;
     let associations = ledger.close_leftover_associations().await?;
+    housekeeping::decide_what_is_aside(&ledger, &spool).await?;
     let rebuilt = ledger.rebuild_from_spool(&spool).await?;
     for (path, why) in &rebuilt.unreadable {
         events::UnreadableInSpool { path, why }.emit();
     }
     let objects = rebuilt.instances + rebuilt.quarantined;
-    events::TakenUp { associations, objects, analyses: ledger.restart_unfinished().await? }.emit();
+    let rules = Rules::new(&config.destinations)?;
+    let (results, unreadable) = analysis_worker::restore_results(&spool, &ledger, &rules).await?;
+    for (path, why) in &unreadable {
+        events::UnreadableInSpool { path, why }.emit();
+    }
+    events::TakenUp { associations, objects, results, analyses: ledger.restart_unfinished().await? }.emit();
 
     let admission = Arc::new(Admission::new(&config.assemble.admission)?);
     let pipeline = {
@@ -148,7 +159,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Daemon
             spool: spool.clone(),
             pipeline: pipeline.clone(),
             admission,
-            rules: Rules::new(&config.destinations)?,
+            rules,
             wake_ups: wake_ups.clone(),
         }
         .run(stop.clone()),

@@ -11,7 +11,7 @@ use crate::config;
 use crate::config::sequences::{SequenceRules, SequenceRulesError};
 use crate::dicom::{TemplateError, Templates, Uid};
 use crate::report::{self, ReportError};
-use crate::study::{Analysis, AssembledStudy, Reason, RenderedObject, Verdict};
+use crate::study::{Analysis, AssembledStudy, Reason, RenderedObject, Revision, Verdict};
 
 /// What a study's way needs besides the study.
 pub struct Pipeline {
@@ -48,8 +48,19 @@ pub struct Finished {
     pub study: AssembledStudy,
     /// What was found.
     pub analysis: Analysis,
+    /// What the result says, whichever revision it is.
+    pub content_digest: String,
+    /// Which of the study's results it is.
+    pub revision: Revision,
     /// The result objects, on disk.
     pub objects: Vec<RenderedObject>,
+}
+
+impl PipelineError {
+    /// Whether it is the disk's fault and not the study's: the same study may go through later.
+    pub fn is_of_the_disk(&self) -> bool {
+        matches!(self, PipelineError::Report(ReportError::Spool(_)))
+    }
 }
 
 impl Pipeline {
@@ -95,7 +106,23 @@ impl Pipeline {
 
     /// Turns one study's files into the volumes that will be analyzed, and a verdict on each series.
     pub fn assemble(&self, study_uid: &Uid, files: &[PathBuf]) -> Result<AssembledStudy, PipelineError> {
-        let (study, _left_out_and_logged) = assemble::assemble_study(study_uid, files, &self.rules, &self.decode)?;
+        self.assemble_with(study_uid, files, VolumesWanted::Chosen)
+    }
+
+    /// The same without looking at a pixel, and so without volumes: enough for a report that says why there is nothing
+    /// to say.
+    pub fn assemble_headers(&self, study_uid: &Uid, files: &[PathBuf]) -> Result<AssembledStudy, PipelineError> {
+        self.assemble_with(study_uid, files, VolumesWanted::None)
+    }
+
+    fn assemble_with(
+        &self,
+        study_uid: &Uid,
+        files: &[PathBuf],
+        volumes: VolumesWanted,
+    ) -> Result<AssembledStudy, PipelineError> {
+        let (study, _left_out_and_logged) =
+            assemble::assemble_study(study_uid, files, &self.rules, &self.decode, volumes)?;
         Ok(study)
     }
 
@@ -117,19 +144,19 @@ impl Pipeline {
     ///
     /// A failure of the analysis itself does not leave the radiologist without an answer: the study is
     /// reported as unassessable with the reason, and the error is returned beside it for the operator.
+    ///
+    /// `revision_of` says which of the study's results this is, from its content digest.
     pub fn analyze_and_report(
         &self,
         study: AssembledStudy,
+        revision_of: impl FnOnce(&str) -> Revision,
         directory: &Path,
     ) -> Result<(Finished, Option<AnalyzeError>), PipelineError> {
-        let (mut analysis, failure) = match self.engine.analyze(&study) {
+        let (analysis, failure) = match self.engine.analyze(&study) {
             Ok(analysis) => (analysis, None),
             Err(error) => (analysis_failed("analysis_failed", &error.to_string()), Some(error)),
         };
-        let begun = Instant::now();
-        let objects = report::render(&study, &analysis, &self.templates, &self.report, directory)?;
-        analysis.timings_ms.insert("report".to_owned(), begun.elapsed().as_secs_f64() * 1000.0);
-        Ok((Finished { study, analysis, objects }, failure))
+        Ok((self.report(study, analysis, revision_of, directory)?, failure))
     }
 
     /// Renders the report that says why nothing could be said, after a panic or an error in a stage.
@@ -137,11 +164,29 @@ impl Pipeline {
         &self,
         study: AssembledStudy,
         why: &str,
+        revision_of: impl FnOnce(&str) -> Revision,
         directory: &Path,
     ) -> Result<Finished, PipelineError> {
-        let analysis = analysis_failed("analysis_failed", why);
-        let objects = report::render(&study, &analysis, &self.templates, &self.report, directory)?;
-        Ok(Finished { study, analysis, objects })
+        self.report(study, analysis_failed("analysis_failed", why), revision_of, directory)
+    }
+
+    fn report(
+        &self,
+        study: AssembledStudy,
+        mut analysis: Analysis,
+        revision_of: impl FnOnce(&str) -> Revision,
+        directory: &Path,
+    ) -> Result<Finished, PipelineError> {
+        let begun = Instant::now();
+        let content_digest = report::content_digest(&study, &analysis, &self.templates, &self.report);
+        let revision = revision_of(&content_digest);
+        if let Some(label) = revision.label() {
+            let text = format!("This is {label}: it replaces the earlier result of this study.");
+            analysis.remarks.push(Reason::new("revision", text));
+        }
+        let objects = report::render(&study, &analysis, &self.templates, &self.report, &revision, directory)?;
+        analysis.timings_ms.insert("report".to_owned(), begun.elapsed().as_secs_f64() * 1000.0);
+        Ok(Finished { study, analysis, content_digest, revision, objects })
     }
 }
 

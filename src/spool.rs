@@ -3,10 +3,11 @@
 //! On-disk format, below one directory (mode 0700, files 0600):
 //!
 //! ```text
-//! incoming/                              objects under way; swept at start-up
+//! incoming/                              objects under way, and folders on their way out; swept at start-up
 //! studies/<study uid>/<sop uid>.dcm      received objects: file meta + the dataset bytes exactly as they came
 //! quarantine/<sop uid>.<digest>.dcm      same UID, other bytes; never looked at by analysis
 //! results/<study uid>/<sop uid>.dcm      rendered result objects, immutable
+//! results/<study uid>/revision-<n>.json  what the n-th analysis left in the ledger (ledger::result_record)
 //! ledger.sqlite                          the ledger (see crate::ledger)
 //! ```
 //!
@@ -17,6 +18,7 @@
 
 pub mod incoming;
 pub mod received_file;
+pub mod set_aside;
 
 pub use incoming::{Commit, Committed, IncomingFile, RenameCommit};
 
@@ -75,11 +77,19 @@ pub fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), SpoolError> {
     sync_directory(path.parent().unwrap_or(Path::new(".")))
 }
 
+/// What the name of a file under way ends in, before the process's number.
+const TEMPORARY: &str = ".tmp";
+
+fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.rsplit_once(TEMPORARY).is_some_and(|(_, process)| process.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// [`write_durably`] without the directory sync: after a power cut the name may be missing, never the data behind it.
 fn write_and_rename(path: &Path, bytes: &[u8]) -> Result<(), SpoolError> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut temporary_name = path.file_name().unwrap_or_default().to_owned();
-    temporary_name.push(format!(".tmp{}", std::process::id()));
+    temporary_name.push(format!("{TEMPORARY}{}", std::process::id()));
     let temporary = directory.join(temporary_name);
     let written = (|| {
         let mut file = OpenOptions::new()
@@ -150,6 +160,8 @@ struct Shared {
     commit: Box<dyn Commit>,
     /// Study directories whose own entry in `studies/` is known to be on stable storage.
     durable_directories: Mutex<HashSet<PathBuf>>,
+    /// Held for reading from an object's commit to its row, for writing while a study is removed.
+    removal: tokio::sync::RwLock<()>,
     /// Held for as long as the spool is open.
     _lock: File,
 }
@@ -184,14 +196,19 @@ impl Spool {
         sync_directory(directory)?;
         let incoming = directory.join(INCOMING);
         for entry in std::fs::read_dir(&incoming).at("list", &incoming)? {
-            let path = entry.at("list", &incoming)?.path();
-            std::fs::remove_file(&path).at("remove the leftover", &path)?;
+            let entry = entry.at("list", &incoming)?;
+            let path = entry.path();
+            // Folders were set aside: whether they go or come back is the ledger's to say.
+            if !entry.file_type().at("look at", &path)?.is_dir() {
+                std::fs::remove_file(&path).at("remove the leftover", &path)?;
+            }
         }
         Ok(Spool {
             shared: Arc::new(Shared {
                 directory: directory.to_owned(),
                 commit,
                 durable_directories: Mutex::default(),
+                removal: tokio::sync::RwLock::default(),
                 _lock: lock,
             }),
         })
@@ -240,21 +257,36 @@ impl Spool {
         format!("{QUARANTINE}/{sop_instance_uid}.{digest}.dcm")
     }
 
-    /// Removes a study's received objects and results. What is not there is as good as removed.
-    pub fn remove_study(&self, study_uid: &Uid) -> Result<(), SpoolError> {
-        for parent in [STUDIES, RESULTS] {
-            let directory = self.shared.directory.join(parent).join(study_uid.as_str());
-            match std::fs::remove_dir_all(&directory) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(error).at("remove the directory", &directory);
-                }
-                _ => {}
+    /// While this is held no study is removed. From an object's commit to its row: a study that is removed in between
+    /// would take the object with it, and its sender would be told that it is safe.
+    pub async fn no_removal(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
+        self.shared.removal.read().await
+    }
+
+    /// While this is held no object is between its commit and its row.
+    pub async fn no_commit(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
+        self.shared.removal.write().await
+    }
+
+    /// At start-up: removes what a killed process left half-written below `results/`; gives the other files there.
+    pub fn sweep_results(&self) -> Result<Vec<PathBuf>, SpoolError> {
+        let directory = self.shared.directory.join(RESULTS);
+        let mut files = Vec::new();
+        for entry in walkdir::WalkDir::new(&directory).min_depth(2).max_depth(2) {
+            let entry = entry.map_err(|error| SpoolError::Io {
+                doing: "list",
+                path: error.path().unwrap_or(&directory).to_owned(),
+                source: error.into(),
+            })?;
+            let is_file = entry.file_type().is_file();
+            let path = entry.into_path();
+            if is_file && is_temporary(&path) {
+                std::fs::remove_file(&path).at("remove the leftover", &path)?;
+            } else if is_file {
+                files.push(path);
             }
         }
-        if let Ok(mut durable) = self.shared.durable_directories.lock() {
-            durable.clear();
-        }
-        Ok(())
+        Ok(files)
     }
 
     /// Space left for us on the spool's file system, MiB.
@@ -279,11 +311,6 @@ impl Spool {
         }
         durable.insert(directory.to_owned());
         Ok(())
-    }
-
-    /// Forgets a directory that turned out to be gone.
-    fn forget_directory(&self, directory: &Path) {
-        self.shared.durable_directories.lock().unwrap_or_else(PoisonError::into_inner).remove(directory);
     }
 }
 
@@ -319,6 +346,20 @@ mod tests {
         write_durably(&path, b"two").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_among_the_results_is_swept() {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::open(directory.path()).unwrap();
+        let results = spool.results_directory(&Uid::parse("1.2").unwrap()).unwrap();
+        for name in ["2.25.1.dcm", "2.25.2.dcm.tmp4711", "revision-1.json", "revision-2.json.tmp12"] {
+            std::fs::write(results.join(name), b"bytes").unwrap();
+        }
+        let mut kept = spool.sweep_results().unwrap();
+        kept.sort();
+        assert_eq!(kept, ["2.25.1.dcm", "revision-1.json"].map(|name| results.join(name)));
+        assert_eq!(std::fs::read_dir(&results).unwrap().count(), 2);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use dicom_core::value::{DataSetSequence, PixelFragmentSequence};
 use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
-use fcdd::assemble::{self, Assembly, DecodeLimits};
+use fcdd::assemble::{self, Assembly, DecodeLimits, VolumesWanted};
 use fcdd::config::sequences::SequenceRules;
 use fcdd::dicom::identity;
 use fcdd::study::{AssembledStudy, Sequence, SeriesVerdict};
@@ -205,7 +205,8 @@ fn the_better_series_is_chosen_and_the_other_learns_why() {
     let directory = tempfile::tempdir().unwrap();
     let files: Vec<PathBuf> = images.iter().map(|i| i.write(directory.path())).collect();
     let rules = SequenceRules::built_in();
-    let (again, leftovers) = assemble::assemble_study(&study.study_uid, &files, &rules, &limits()).unwrap();
+    let (again, leftovers) =
+        assemble::assemble_study(&study.study_uid, &files, &rules, &limits(), VolumesWanted::Chosen).unwrap();
     assert_eq!((again.t1, again.flair, leftovers.len()), (study.t1, study.flair, 0));
     let has_volume: Vec<bool> = again.stacks.iter().map(|s| s.volume.is_some()).collect();
     assert_eq!(has_volume, [false, true, false, true]);

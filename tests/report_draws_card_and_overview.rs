@@ -21,7 +21,7 @@ fn kept(name: &str, bytes: &[u8]) {
 /// Draws and keeps the card and the overview of a case.
 fn drawn(name: &str, study: &AssembledStudy, analysis: &Analysis) -> Picture {
     let (templates, report) = (Templates::built_in(), config::Report::default());
-    let card = card_picture(study, analysis, &templates, &report).unwrap();
+    let card = card_picture(study, analysis, &templates, &report, &fcdd::study::Revision::first()).unwrap();
     kept(&format!("card-{name}.png"), &card.png().unwrap());
     kept(&format!("overview-{name}.png"), &overview_png(study, analysis, &templates, &report).unwrap());
     card

@@ -17,7 +17,7 @@ use report_fixture::{Acquisition, header, open, study, study_with, suspected, te
 
 fn rendered(study: &AssembledStudy, out: &Path, templates: &Templates, report: &config::Report) -> Vec<RenderedObject> {
     std::fs::create_dir_all(out).unwrap();
-    render(study, &suspected(study), templates, report, out).unwrap()
+    render(study, &suspected(study), templates, report, &fcdd::study::Revision::first(), out).unwrap()
 }
 
 fn bytes(objects: &[RenderedObject]) -> BTreeMap<String, Vec<u8>> {
@@ -129,7 +129,8 @@ fn names_of_real_files_keep_their_bytes_also_without_the_file_at_hand() {
         study.header = header(&path);
         study.stacks.iter_mut().for_each(|stack| stack.header = Arc::clone(&study.header));
         let (templates, report) = (Templates::built_in(), config::Report::default());
-        let objects = render(&study, &analysis, &templates, &report, directory.path()).unwrap();
+        let objects =
+            render(&study, &analysis, &templates, &report, &fcdd::study::Revision::first(), directory.path()).unwrap();
         for object in &objects {
             assert_eq!(name_bytes(&object.path), name_bytes(&path), "{}", path.display());
         }
@@ -143,7 +144,15 @@ fn a_study_without_any_volume_still_gets_a_card_and_a_report() {
     let directory = tempfile::tempdir().unwrap();
     let (study, analysis) = unassessable(study(directory.path(), Acquisition::Axial, Acquisition::Axial));
     let templates = Templates::built_in();
-    let objects = render(&study, &analysis, &templates, &config::Report::default(), directory.path()).unwrap();
+    let objects = render(
+        &study,
+        &analysis,
+        &templates,
+        &config::Report::default(),
+        &fcdd::study::Revision::first(),
+        directory.path(),
+    )
+    .unwrap();
     let kinds: Vec<_> = objects.iter().map(|o| o.kind.name()).collect();
     assert_eq!(kinds, ["card", "report"]);
     let json = result_json(&study, &analysis, &templates);

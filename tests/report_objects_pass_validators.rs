@@ -37,7 +37,9 @@ fn rendered(
     std::fs::create_dir(&out).unwrap();
     let templates = site_templates(directory.path(), class);
     assert_eq!(templates.report_class, class);
-    let objects = render(&study, &analysis, &templates, &config::Report::default(), &out).unwrap();
+    let objects =
+        render(&study, &analysis, &templates, &config::Report::default(), &fcdd::study::Revision::first(), &out)
+            .unwrap();
     Rendered { name, objects, analysis, _directory: directory }
 }
 
@@ -196,7 +198,15 @@ fn results_for_a_scanners_own_headers_pass_too() {
         }
         let analysis = suspected(&study);
         let templates = Templates::built_in();
-        let objects = render(&study, &analysis, &templates, &config::Report::default(), directory.path()).unwrap();
+        let objects = render(
+            &study,
+            &analysis,
+            &templates,
+            &config::Report::default(),
+            &fcdd::study::Revision::first(),
+            directory.path(),
+        )
+        .unwrap();
         for object in one_of_each(&objects) {
             let what = format!("{series} / {}", object.kind.name());
             check("dciodvfy", &["-new"], &object.path, &what, |line| line.starts_with("Error"));

@@ -13,7 +13,15 @@ use report_fixture::{Acquisition, item, items, not_suspected, open, study, suspe
 
 fn rendered(study: &AssembledStudy, analysis: &Analysis) -> (tempfile::TempDir, Vec<RenderedObject>) {
     let out = tempfile::tempdir().unwrap();
-    let objects = render(study, analysis, &Templates::built_in(), &config::Report::default(), out.path()).unwrap();
+    let objects = render(
+        study,
+        analysis,
+        &Templates::built_in(),
+        &config::Report::default(),
+        &fcdd::study::Revision::first(),
+        out.path(),
+    )
+    .unwrap();
     (out, objects)
 }
 
@@ -125,7 +133,7 @@ fn the_spread_over_the_folds_is_called_a_range() {
     let mut analysis = suspected(&study);
     analysis.outcomes[1].fold_probabilities.truncate(1);
     let report = config::Report::default();
-    let card = card_svg(&study, &analysis, &Templates::built_in(), &report).unwrap();
+    let card = card_svg(&study, &analysis, &Templates::built_in(), &report, &fcdd::study::Revision::first()).unwrap();
     assert!(card.contains("range over folds (5): 77.2 % – 84.7 %"), "{card}");
     assert!(card.contains("lowest and highest single network, not a confidence interval"));
     assert!(card.contains("one network, no folds"));
@@ -148,7 +156,9 @@ fn the_card_shows_the_prevalence_with_its_origin() {
     let directory = tempfile::tempdir().unwrap();
     let study = study(directory.path(), Acquisition::Axial, Acquisition::Axial);
     let report = config::Report::default();
-    let card = |analysis: &Analysis| card_svg(&study, analysis, &Templates::built_in(), &report).unwrap();
+    let card = |analysis: &Analysis| {
+        card_svg(&study, analysis, &Templates::built_in(), &report, &fcdd::study::Revision::first()).unwrap()
+    };
     assert!(card(&suspected(&study)).contains("assumed prevalence 50.0 % (as in training)"));
     let at_site = card(&suspected_at_a_site(&study));
     assert!(at_site.contains("assumed prevalence 1.0 % (of this site)"));

@@ -31,7 +31,8 @@ fn colour_and_point_lie_at_the_lesion() {
         let study = study(directory.path(), acquisition, Acquisition::Axial);
         let analysis = suspected(&study);
         let (templates, report) = (Templates::built_in(), config::Report::default());
-        let objects = render(&study, &analysis, &templates, &report, directory.path()).unwrap();
+        let objects =
+            render(&study, &analysis, &templates, &report, &fcdd::study::Revision::first(), directory.path()).unwrap();
         let slices = &study.chosen(Sequence::T1).unwrap().volume.as_ref().unwrap().slices;
 
         // The warm pixels' centre of gravity in space.
@@ -99,7 +100,8 @@ fn frames_of_a_multi_frame_source_are_named() {
     study.stacks[0].volume = Some(Arc::new(volume));
     let analysis = suspected(&study);
     let (templates, report) = (Templates::built_in(), config::Report::default());
-    let objects = render(&study, &analysis, &templates, &report, directory.path()).unwrap();
+    let objects =
+        render(&study, &analysis, &templates, &report, &fcdd::study::Revision::first(), directory.path()).unwrap();
     let first = open(&objects[0].path);
     let source = item(&first, tags::SOURCE_IMAGE_SEQUENCE);
     assert_eq!(text(source, tags::REFERENCED_FRAME_NUMBER), frames.to_string());

@@ -59,6 +59,8 @@ pub enum VolumesWanted {
     All,
     /// Only the T1 and the FLAIR that are chosen: other pixels are never decoded.
     Chosen,
+    /// None, and nothing is chosen: no pixel is looked at.
+    None,
 }
 
 /// How to assemble.
@@ -129,15 +131,16 @@ pub fn assemble_with(files: &[PathBuf], options: Options<'_>) -> Assembly {
     assembly
 }
 
-/// Assembles one study from its files, for analysis: digests of all, pixels only of the chosen T1 and FLAIR.
-/// Files of other studies are ignored; files that cannot be read come back as leftovers.
+/// Assembles one study from its files, with their digests. Files of other studies are ignored; files that cannot be
+/// read come back as leftovers.
 pub fn assemble_study(
     study_uid: &Uid,
     files: &[PathBuf],
     rules: &SequenceRules,
     decode: &DecodeLimits,
+    volumes: VolumesWanted,
 ) -> Result<(AssembledStudy, Vec<Leftover>), AssembleError> {
-    let options = Options { rules, decode, volumes: VolumesWanted::Chosen, digests: true, on_file: None };
+    let options = Options { rules, decode, volumes, digests: true, on_file: None };
     let assembly = assemble_with(files, options);
     let first_reason = assembly.leftovers.first().map(|l| format!("{}: {}", l.path.display(), l.why));
     let found = assembly.studies.into_iter().find(|s| s.study_uid == *study_uid);

@@ -34,8 +34,6 @@ pub fn assemble(
     leftovers: &mut Vec<Leftover>,
 ) -> AssembledStudy {
     let begun = Instant::now();
-    let newest = files.iter().map(|f| f.modified).max().unwrap_or(SystemTime::UNIX_EPOCH);
-    let received_at = jiff::Timestamp::try_from(newest).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let any_header = files.first().and_then(|f| f.header().ok());
     let (own, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|f| f.is_own_result);
     let files = without_repetitions(files, leftovers);
@@ -60,12 +58,16 @@ pub fn assemble(
             }
         }
     }
-    let t1 = choose(&files, &mut prepared, Sequence::T1, options);
-    let flair = choose(&files, &mut prepared, Sequence::Flair, options);
-    if t1.is_none() && flair.is_none() && problems.is_empty() {
+    let chooses = options.volumes != VolumesWanted::None;
+    let mut chosen = |sequence| if chooses { choose(&files, &mut prepared, sequence, options) } else { None };
+    let (t1, flair) = (chosen(Sequence::T1), chosen(Sequence::Flair));
+    if chooses && t1.is_none() && flair.is_none() && problems.is_empty() {
         problems.push(Reason::new(NO_USABLE_SERIES, no_usable_series(&prepared)));
     }
-    let mut inputs: Vec<InputDigest> = files
+    let inputs_of = part_in_the_result(&files, &prepared, [t1, flair]);
+    let newest = inputs_of.iter().map(|f| f.modified).max().unwrap_or(SystemTime::UNIX_EPOCH);
+    let received_at = jiff::Timestamp::try_from(newest).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    let mut inputs: Vec<InputDigest> = inputs_of
         .iter()
         .filter_map(|f| Some(InputDigest { sop_instance_uid: f.sop_instance_uid.clone(), sha256: f.digest? }))
         .collect();
@@ -83,6 +85,21 @@ pub fn assemble(
     let took_ms = begun.elapsed().as_secs_f64() * 1e3;
     StudyAssembled { study_uid: &study_uid, stacks: stacks.len(), has_t1, has_flair, took_ms }.emit();
     AssembledStudy { study_uid, received_at, stacks, t1, flair, problems, header, inputs }
+}
+
+/// The files that a result rests on: those of the chosen stacks, or all where none was chosen. A report or a capture of
+/// somebody else's that comes into the study later is none of them, so the result stays the same when it is made again.
+fn part_in_the_result<'a>(
+    files: &'a [ScannedFile],
+    prepared: &[Prepared],
+    chosen: [Option<usize>; 2],
+) -> Vec<&'a ScannedFile> {
+    let stacks = chosen.into_iter().flatten().filter_map(|index| prepared.get(index));
+    let taken: BTreeSet<usize> = stacks.flat_map(|p| p.images.iter().map(|image| image.file)).collect();
+    if taken.is_empty() {
+        return files.iter().collect();
+    }
+    taken.into_iter().filter_map(|index| files.get(index)).collect()
 }
 
 /// One file per SOP instance: an undamaged, uncompressed one where there is a choice.

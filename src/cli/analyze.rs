@@ -12,7 +12,7 @@ use crate::network::logit::log_odds;
 use crate::pipeline::{Finished, Pipeline};
 use crate::report;
 use crate::spool;
-use crate::study::{AssembledStudy, Sequence};
+use crate::study::{AssembledStudy, Revision, Sequence};
 use crate::volume::{Volume, nifti};
 
 #[derive(Debug, clap::Args)]
@@ -95,7 +95,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         if report::is_dicom(&study) {
             std::fs::create_dir_all(&dicom).with_context(|| format!("cannot make {}", dicom.display()))?;
         }
-        let (mut finished, failure) = pipeline.analyze_and_report(study, &dicom)?;
+        let (mut finished, failure) = pipeline.analyze_and_report(study, |_| Revision::first(), &dicom)?;
         finished.analysis.timings_ms.insert("load_models".to_owned(), load_ms);
         finished.analysis.timings_ms.insert("assemble".to_owned(), assemble_ms);
         if let Some(error) = failure {

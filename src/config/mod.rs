@@ -104,6 +104,9 @@ pub struct Spool {
     pub min_free_mib: u64,
     /// Days after which studies that are not for analysis leave the spool.
     pub keep_not_for_analysis_days: u32,
+    /// Days after which the files of a study leave the spool whose every delivery was stored, counted from its last
+    /// image and its last delivery. The ledger remembers the study.
+    pub keep_delivered_days: u32,
 }
 
 /// Completion, admission and classification of studies.
@@ -267,7 +270,7 @@ impl Default for Receive {
 
 impl Default for Spool {
     fn default() -> Self {
-        Spool { directory: PathBuf::new(), min_free_mib: 2048, keep_not_for_analysis_days: 2 }
+        Spool { directory: PathBuf::new(), min_free_mib: 2048, keep_not_for_analysis_days: 2, keep_delivered_days: 30 }
     }
 }
 

@@ -1,7 +1,8 @@
 //! Takes complete studies one by one through assemble, analyze and report, and writes their outbox rows.
 //!
-//! One study at a time: inference uses every core already. The work runs on a blocking thread; a panic or an
-//! error there fails this study, with a report that says so, and the next one goes on.
+//! One study at a time: inference uses every core already. The work runs on a blocking thread
+//! ([`analysis_attempt`](super::analysis_attempt)); a panic or an error there fails this study, with a report that says
+//! so, and the next one goes on. Trouble of the disk or the ledger fails no study: it is given back and tried again.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -9,24 +10,28 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::WakeUps;
+use super::analysis_attempt::{Attempt, Outcome, Trouble, text};
 use super::model_watch::CurrentPipeline;
-use crate::assemble::ONLY_OWN_RESULTS;
-use crate::assemble::admission::{Admission, StudyFacts};
-use crate::config::{AdmissionAction, Config};
+use super::{DaemonError, WakeUps};
+use crate::assemble::admission::Admission;
+use crate::config::Config;
 use crate::deliver::rules::{self, Rules};
-use crate::dicom::{Dataset, Uid};
-use crate::ledger::studies::{FinishedAnalysis, SeriesVerdictRow, StudyRow};
-use crate::ledger::{Ledger, LedgerError, StudyState};
+use crate::dicom::Uid;
+use crate::ledger::outbox::OutboxRow;
+use crate::ledger::result_record::{DeliveryFacts, ResultObject, ResultRecord};
+use crate::ledger::studies::{SeriesVerdictRow, StudyRow};
+use crate::ledger::{Ledger, LedgerError, StudyState, now_ms};
 use crate::observe::events::daemon as events;
 use crate::pipeline::{Finished, Pipeline};
 use crate::report;
-use crate::spool::Spool;
-use crate::study::{AssembledStudy, SeriesVerdict};
+use crate::spool::{Spool, SpoolError};
+use crate::study::Selection;
 
 /// Wakes up by itself this often, should a notification ever be lost.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-const SLEEP_AFTER_TROUBLE: Duration = Duration::from_secs(2);
+
+/// After trouble of the disk or the ledger: doubled with each failure in a row.
+const FIRST_SLEEP_AFTER_TROUBLE: Duration = Duration::from_secs(1);
 
 pub(super) struct AnalysisWorker {
     pub config: Arc<Config>,
@@ -38,113 +43,124 @@ pub(super) struct AnalysisWorker {
     pub wake_ups: WakeUps,
 }
 
-/// What became of a study on the blocking thread.
-enum Outcome {
-    NotForAnalysis(String),
-    Finished { finished: Box<Finished>, failure: Option<String> },
+/// What keeps the worker from its work; no study is to blame.
+#[derive(Debug, thiserror::Error)]
+enum WorkerError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error("{0}")]
+    Surroundings(String),
 }
 
 impl AnalysisWorker {
     pub(super) async fn run(self, stop: CancellationToken) {
+        let mut troubles_in_a_row = 0;
+        // A study that could not even be given back, because the ledger was what failed.
+        let mut unfinished: Option<Uid> = None;
         while !stop.is_cancelled() {
-            let sleep = match self.ledger.next_complete().await {
-                Ok(Some(study)) => match self.take_through(&study).await {
-                    Ok(()) => continue,
-                    Err(error) => {
-                        events::TaskTrouble { task: "analysis worker", error: &error }.emit();
-                        SLEEP_AFTER_TROUBLE
-                    }
-                },
-                Ok(None) => LONGEST_SLEEP,
+            let sleep = match self.next(&mut unfinished).await {
+                Ok(true) => {
+                    troubles_in_a_row = 0;
+                    continue;
+                }
+                Ok(false) => LONGEST_SLEEP,
                 Err(error) => {
                     events::TaskTrouble { task: "analysis worker", error: &error }.emit();
-                    SLEEP_AFTER_TROUBLE
+                    let sleep = FIRST_SLEEP_AFTER_TROUBLE * 2_u32.saturating_pow(troubles_in_a_row);
+                    troubles_in_a_row += 1;
+                    sleep.min(LONGEST_SLEEP)
+                }
+            };
+            let woken = async {
+                // After trouble another study's arrival is no reason to hurry.
+                if troubles_in_a_row == 0 {
+                    self.wake_ups.study_complete.notified().await
+                } else {
+                    std::future::pending().await
                 }
             };
             tokio::select! {
                 _ = stop.cancelled() => return,
-                _ = self.wake_ups.study_complete.notified() => {}
+                () = woken => {}
                 _ = tokio::time::sleep(sleep) => {}
             }
         }
     }
 
-    /// One study from "analyzing" to "reported", "not for analysis" or "failed".
-    async fn take_through(&self, study: &StudyRow) -> Result<(), LedgerError> {
-        let begun = Instant::now();
-        // One pipeline for the whole study, whatever is promoted meanwhile.
-        let pipeline = self.pipeline.get();
-        let uid = &study.study_uid;
-        if study.attempts > self.config.analyze.max_attempts {
-            let why = format!(
-                "its analysis was begun {} times and never ended (the process was killed or died each time)",
-                study.attempts - 1
-            );
-            return self.fail(uid, &why).await;
+    /// Takes the next complete study through; false when there is none.
+    async fn next(&self, unfinished: &mut Option<Uid>) -> Result<bool, WorkerError> {
+        if let Some(study_uid) = unfinished.as_ref() {
+            self.ledger.give_back(study_uid, "given back: its analysis could not be recorded").await?;
+            *unfinished = None;
         }
-        let files: Vec<PathBuf> =
-            self.ledger.instance_paths(uid).await?.iter().map(|relative| self.spool.path(relative)).collect();
-        let results = match self.spool.results_directory(uid) {
-            Ok(directory) => directory,
-            Err(error) => return self.fail(uid, &error.to_string()).await,
-        };
+        let Some(study) = self.ledger.next_complete().await? else { return Ok(false) };
+        *unfinished = Some(study.study_uid.clone());
+        let done = self.take_through(&study).await;
+        if let Err(error) = &done {
+            let reason = format!("waits for another attempt: {error}");
+            self.ledger.give_back(&study.study_uid, &reason).await?;
+        }
+        *unfinished = None;
+        done.map(|()| true)
+    }
 
-        let stage = Arc::new(Mutex::new("assemble"));
-        let attempt = {
-            let (pipeline, admission, stage) = (pipeline.clone(), self.admission.clone(), stage.clone());
-            let uid = uid.clone();
-            let (calling_ae, files, results) = (study.calling_ae.clone(), files.clone(), results.clone());
-            guarded(move || {
-                let begun = Instant::now();
-                let assembled = pipeline.assemble(&uid, &files).map_err(|e| e.to_string())?;
-                let assemble_ms = begun.elapsed().as_secs_f64() * 1000.0;
-                if let Some(because) = not_for_analysis(&assembled, &admission, &calling_ae) {
-                    return Ok(Outcome::NotForAnalysis(because));
-                }
-                enter(&stage, "analyze and report");
-                let (mut finished, failure) =
-                    pipeline.analyze_and_report(assembled, &results).map_err(|e| e.to_string())?;
-                finished.analysis.timings_ms.insert("assemble".to_owned(), assemble_ms);
-                Ok(Outcome::Finished { finished: Box::new(finished), failure: failure.map(|e| e.to_string()) })
-            })
-            .await
+    /// One study from "analyzing" to "reported", "not for analysis" or "failed".
+    async fn take_through(&self, study: &StudyRow) -> Result<(), WorkerError> {
+        let begun = Instant::now();
+        let looked_at_ms = now_ms();
+        let uid = &study.study_uid;
+        let attempt = Attempt {
+            study_uid: uid.clone(),
+            calling_ae: study.calling_ae.clone(),
+            spool: self.spool.directory().to_owned(),
+            results: self.spool.results_directory(uid)?,
+            files: self.ledger.instance_files(uid).await?,
+            history: Arc::new(self.ledger.history(uid).await?),
+            // One pipeline for the whole study, whatever is promoted meanwhile.
+            pipeline: self.pipeline.get(),
+            admission: self.admission.clone(),
+            stage: Arc::new(Mutex::new("assemble")),
         };
-        let outcome = match attempt {
-            Ok(outcome) => outcome,
-            Err(why) => {
-                let why = format!("in stage {}: {why}", entered(&stage));
-                // The radiologist must hear of it too: a report without an analysis.
-                let pipeline = pipeline.clone();
-                let (study_uid, reason) = (uid.clone(), why.clone());
-                let reported = guarded(move || {
-                    let assembled = pipeline.assemble(&study_uid, &files).map_err(|e| e.to_string())?;
-                    pipeline.report_failure(assembled, &reason, &results).map_err(|e| e.to_string())
-                })
-                .await;
-                match reported {
-                    Ok(finished) => Outcome::Finished { finished: Box::new(finished), failure: Some(why) },
-                    Err(second) => {
-                        let why = format!("{why}; and no report could be written: {second}");
-                        return self.fail(&study.study_uid, &why).await;
-                    }
-                }
+        let pipeline = attempt.pipeline.clone();
+        let outcome = match study.attempts.checked_sub(self.config.analyze.max_attempts) {
+            None | Some(0) => attempt.run().await,
+            Some(over) => {
+                let why = format!(
+                    "its analysis was begun {} times and never ended (the process was killed or died each time)",
+                    self.config.analyze.max_attempts
+                );
+                // If even that report kills the process, it is not begun for ever either.
+                if over == 1 { attempt.give_up(why).await } else { Err(Trouble::Study(why)) }
             }
         };
         match outcome {
-            Outcome::NotForAnalysis(because) => {
+            Err(Trouble::Surroundings(why)) => return Err(WorkerError::Surroundings(why)),
+            Err(Trouble::Study(why)) => {
+                self.ledger.fail_study(uid, &why).await?;
+                events::StudyFailed { study_uid: uid.as_str(), why: &why }.emit();
+            }
+            Ok(Outcome::NotForAnalysis(because)) => {
                 self.ledger.move_study(uid, StudyState::NotForAnalysis, &because).await?;
                 events::StudyIgnored { study_uid: uid.as_str(), because: &because }.emit();
             }
-            Outcome::Finished { finished, failure } => {
-                self.record(study, &finished, failure.as_deref(), &pipeline).await?;
+            Ok(Outcome::ResultStands(because)) => {
+                self.ledger.keep_result(uid, &because).await?;
+                events::ResultStands { study_uid: uid.as_str(), because: &because }.emit();
+            }
+            Ok(Outcome::Finished { finished, selection, failure }) => {
+                let record = self.record(study, looked_at_ms, &finished, selection, failure, &pipeline);
+                self.enter(record.clone(), &finished).await?;
                 self.wake_ups.objects_rendered.notify_one();
-                if let Some(why) = failure {
-                    events::StudyFailed { study_uid: uid.as_str(), why: &why }.emit();
+                if let Some(why) = &record.failure {
+                    events::StudyFailed { study_uid: uid.as_str(), why }.emit();
                 } else {
                     events::StudyReported {
                         study_uid: uid.as_str(),
+                        revision: record.revision,
                         verdict: finished.analysis.verdict.code(),
-                        probability: finished.analysis.fused.as_ref().map(|f| f.probability),
+                        probability: record.probability,
                         objects: finished.objects.len(),
                         seconds: begun.elapsed().as_secs_f64(),
                     }
@@ -155,105 +171,93 @@ impl AnalysisWorker {
         Ok(())
     }
 
-    /// Everything that a finished study leaves in the ledger, in one transaction.
-    async fn record(
+    /// The record first, durably, then the ledger, in one transaction.
+    async fn enter(&self, record: ResultRecord, finished: &Finished) -> Result<(), WorkerError> {
+        let directory = self.spool.results_directory(&record.study_uid)?;
+        let outbox = outbox(&self.rules, &record, finished.objects.as_slice());
+        let written = {
+            let record = record.clone();
+            tokio::task::spawn_blocking(move || record.write(&directory)).await
+        };
+        written.map_err(|error| WorkerError::Surroundings(format!("a writing task ended early: {error}")))??;
+        self.ledger.finish_analysis(&record, &outbox).await?;
+        Ok(())
+    }
+
+    fn record(
         &self,
         study: &StudyRow,
+        looked_at_ms: i64,
         finished: &Finished,
-        failure: Option<&str>,
+        selection: Selection,
+        failure: Option<String>,
         pipeline: &Pipeline,
-    ) -> Result<(), LedgerError> {
-        let facts = rules::StudyFacts {
-            study_uid: study.study_uid.to_string(),
-            calling_ae: study.calling_ae.clone(),
-            study_description: text(&finished.study.header, dicom_dictionary_std::tags::STUDY_DESCRIPTION),
-            untrained: rules::is_untrained(&finished.analysis),
-        };
-        self.ledger
-            .finish_analysis(FinishedAnalysis {
-                study_uid: &study.study_uid,
-                failure,
-                verdict: &finished.analysis.verdict,
-                probability: finished.analysis.fused.as_ref().map(|f| f.probability),
-                result_json: &report::result_json(&finished.study, &finished.analysis, pipeline.templates())
-                    .to_string(),
-                series: &SeriesVerdictRow::of(&finished.study),
-                objects: &finished.objects,
-                outbox: &self.rules.outbox(&facts, &finished.objects),
-                spool: self.spool.directory(),
-            })
-            .await?;
-        Ok(())
-    }
-
-    async fn fail(&self, study_uid: &Uid, why: &str) -> Result<(), LedgerError> {
-        self.ledger.fail_study(study_uid, why).await?;
-        events::StudyFailed { study_uid: study_uid.as_str(), why }.emit();
-        Ok(())
-    }
-}
-
-/// Why an assembled study is not analyzed at all; `None` when it is.
-fn not_for_analysis(study: &AssembledStudy, admission: &Admission, calling_ae: &str) -> Option<String> {
-    if study.problems.iter().any(|p| p.code == ONLY_OWN_RESULTS) {
-        return Some("it holds only our own results".to_owned());
-    }
-    let no_mr = |v: &SeriesVerdict| {
-        matches!(v, SeriesVerdict::NotMr { .. } | SeriesVerdict::NoPixels | SeriesVerdict::Colour { .. })
-    };
-    if !study.stacks.is_empty() && study.stacks.iter().all(|s| no_mr(&s.verdict)) {
-        return Some("it holds no MR image".to_owned());
-    }
-    let facts = StudyFacts {
-        calling_ae: calling_ae.to_owned(),
-        study_description: text(&study.header, dicom_dictionary_std::tags::STUDY_DESCRIPTION),
-        protocols: study.stacks.iter().map(|s| text(&s.header, dicom_dictionary_std::tags::PROTOCOL_NAME)).collect(),
-        series_descriptions: study.stacks.iter().map(|s| s.description.clone()).collect(),
-    };
-    let admitted = admission.decide(&facts);
-    (admitted.action == AdmissionAction::Ignore).then_some(admitted.because)
-}
-
-fn text(dataset: &Dataset, tag: dicom_core::Tag) -> String {
-    let element = dataset.element(tag).ok();
-    element.and_then(|e| e.to_str().ok()).map(|t| t.trim().to_owned()).unwrap_or_default()
-}
-
-fn enter(stage: &Mutex<&'static str>, name: &'static str) {
-    if let Ok(mut current) = stage.lock() {
-        *current = name;
-    }
-}
-
-fn entered(stage: &Mutex<&'static str>) -> &'static str {
-    stage.lock().map(|s| *s).unwrap_or("unknown")
-}
-
-/// Runs blocking work on its own thread and turns a panic into a sentence.
-async fn guarded<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) if error.is_panic() => {
-            let payload = error.into_panic();
-            let message = payload
-                .downcast_ref::<&str>()
-                .map(|s| (*s).to_owned())
-                .or_else(|| payload.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "no message".to_owned());
-            Err(format!("a defect in fcdd (panic): {message}"))
+    ) -> ResultRecord {
+        let mut result = report::result_json(&finished.study, &finished.analysis, pipeline.templates());
+        if let Some(fields) = result.as_object_mut() {
+            fields.insert("revision".to_owned(), finished.revision.number.into());
         }
-        Err(_) => Err("the work was cancelled".to_owned()),
+        ResultRecord {
+            format: ResultRecord::FORMAT,
+            study_uid: study.study_uid.clone(),
+            revision: finished.revision.number,
+            looked_at_ms,
+            failure,
+            verdict: finished.analysis.verdict.code().to_owned(),
+            probability: finished.analysis.fused.as_ref().map(|fused| fused.probability),
+            selection,
+            content_digest: finished.content_digest.clone(),
+            result,
+            series: SeriesVerdictRow::of(&finished.study),
+            objects: ResultObject::of(&finished.objects, self.spool.directory()),
+            facts: DeliveryFacts {
+                calling_ae: study.calling_ae.clone(),
+                study_description: text(&finished.study.header, dicom_dictionary_std::tags::STUDY_DESCRIPTION),
+                untrained: rules::is_untrained(&finished.analysis),
+            },
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::guarded;
+/// The deliveries that the rules ask for.
+fn outbox(rules: &Rules, record: &ResultRecord, objects: &[crate::study::RenderedObject]) -> Vec<OutboxRow> {
+    let facts = rules::StudyFacts {
+        study_uid: record.study_uid.to_string(),
+        calling_ae: record.facts.calling_ae.clone(),
+        study_description: record.facts.study_description.clone(),
+        untrained: record.facts.untrained,
+    };
+    rules.outbox(&facts, objects)
+}
 
-    #[tokio::test]
-    async fn a_panic_becomes_a_sentence_and_the_caller_lives_on() {
-        let broken = guarded::<()>(|| panic!("index out of bounds: {}", 7)).await;
-        assert!(broken.unwrap_err().contains("index out of bounds: 7"));
-        assert_eq!(guarded(|| Ok(1)).await, Ok(1));
+/// At start-up: results that are on disk and not in the ledger (which was lost, or the process was killed between the
+/// two) are entered. Gives how many, and the records that cannot be read.
+pub(super) async fn restore_results(
+    spool: &Spool,
+    ledger: &Ledger,
+    rules: &Rules,
+) -> Result<(u64, Vec<(PathBuf, String)>), DaemonError> {
+    let files = {
+        let spool = spool.clone();
+        tokio::task::spawn_blocking(move || spool.sweep_results()).await.map_err(DaemonError::StartUp)??
+    };
+    let mut found: Vec<(Uid, u32, PathBuf)> = files
+        .into_iter()
+        .filter_map(|path| ResultRecord::of_path(&path).map(|(study_uid, revision)| (study_uid, revision, path)))
+        .collect();
+    found.sort();
+    let (mut restored, mut unreadable) = (0, Vec::new());
+    for (study_uid, revision, path) in found {
+        if ledger.last_revision(&study_uid).await?.is_none_or(|last| last >= revision) {
+            continue;
+        }
+        match ResultRecord::read(&path) {
+            Ok(record) => {
+                let outbox = outbox(rules, &record, &record.rendered(spool.directory()));
+                restored += u64::from(ledger.restore_result(&record, &outbox).await?);
+            }
+            Err(why) => unreadable.push((path, why)),
+        }
     }
+    Ok((restored, unreadable))
 }

@@ -1,4 +1,5 @@
-//! Moves studies from "receiving" to "complete" when their time has come.
+//! Moves studies to "complete" when their time has come: from "receiving", and from where they ended when images came
+//! late.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,6 +69,21 @@ async fn complete_what_is_due(
         let reason = if waited_enough { "the maximum wait is over" } else { "" };
         ledger.move_study(&study.study_uid, StudyState::Complete, reason).await?;
         events::StudyComplete { study_uid: study.study_uid.as_str(), waited_enough }.emit();
+        wake_ups.study_complete.notify_one();
+    }
+    for (study, late_since) in ledger.studies_with_late_images().await? {
+        let now = now_ms();
+        let arrivals = Arrivals {
+            first_received_ms: late_since.as_millisecond(),
+            last_received_ms: study.last_received_at.as_millisecond(),
+            association_open: in_flight.is_open(&study.study_uid),
+        };
+        if let Completion::NotBefore(at) = completion(arrivals, now, &config.assemble) {
+            sleep = sleep.min(Duration::from_millis(at.saturating_sub(now).max(1) as u64));
+            continue;
+        }
+        ledger.reopen_study(&study.study_uid).await?;
+        events::StudyReopened { study_uid: study.study_uid.as_str(), state: study.state.name() }.emit();
         wake_ups.study_complete.notify_one();
     }
     Ok(sleep)

@@ -8,8 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::WakeUps;
 use crate::config::Config;
+use crate::dicom::Uid;
+use crate::ledger::removal::{Due, RemovalError};
 use crate::ledger::{Ledger, LedgerError};
-use crate::observe::events::{self, daemon::StudyExpired, daemon::TaskTrouble};
+use crate::observe::events::{self, daemon::StudyRemoved, daemon::TaskTrouble};
 use crate::observe::metrics;
 use crate::spool::Spool;
 
@@ -57,18 +59,56 @@ pub(super) async fn run(config: Arc<Config>, ledger: Ledger, spool: Spool, wake_
     }
 }
 
-/// Removes studies that are not for analysis once they are old enough. A study that cannot be removed does
-/// not stop the others.
+/// Removes what is old enough: studies that are not for analysis, and delivered ones; the oldest first. A study that
+/// cannot be removed does not stop the others.
 async fn expire(config: &Config, ledger: &Ledger, spool: &Spool) -> Result<(), LedgerError> {
-    let keep = SignedDuration::from_hours(24 * i64::from(config.spool.keep_not_for_analysis_days));
-    for study in ledger.expired(Timestamp::now() - keep).await? {
-        // Rows first: a kill in between leaves files without rows, which the next start finds again.
-        if ledger.forget_study(&study.study_uid).await? {
-            match spool.remove_study(&study.study_uid) {
-                Ok(()) => StudyExpired { study_uid: study.study_uid.as_str() }.emit(),
-                Err(error) => TaskTrouble { task: "expiry", error: &error }.emit(),
+    let before = |days: u32| Timestamp::now() - SignedDuration::from_hours(24 * i64::from(days));
+    for due in [
+        Due::NotForAnalysis(before(config.spool.keep_not_for_analysis_days)),
+        Due::Delivered(before(config.spool.keep_delivered_days)),
+    ] {
+        for study in ledger.due_for_removal(due).await? {
+            match remove(ledger, spool, &study.study_uid, due).await {
+                Ok(true) => StudyRemoved { study_uid: study.study_uid.as_str(), was: study.state.name() }.emit(),
+                Ok(false) => {}
+                Err(error) => {
+                    let error = format!("study {} cannot be removed: {error}", study.study_uid);
+                    TaskTrouble { task: "expiry", error: &error }.emit();
+                }
             }
         }
+    }
+    Ok(())
+}
+
+/// Files and rows of a study go together, and no object of it is between its commit and its row meanwhile.
+async fn remove(ledger: &Ledger, spool: &Spool, study_uid: &Uid, due: Due) -> Result<bool, RemovalError> {
+    let mut aside = None;
+    let removed = {
+        let _no_object_is_half_way = spool.no_commit().await;
+        let set_aside = |quarantined: &[String]| {
+            aside = Some(spool.set_aside(study_uid, quarantined)?);
+            Ok(())
+        };
+        let removed = ledger.remove_study(study_uid, due, set_aside).await;
+        if removed.is_err()
+            && let Some(aside) = aside.take()
+        {
+            aside.put_back()?;
+        }
+        removed?
+    };
+    // Outside the guard: deleting thousands of files may take a while.
+    if let Some(aside) = aside {
+        tokio::task::spawn_blocking(move || aside.delete()).await.unwrap_or(Ok(()))?;
+    }
+    Ok(removed)
+}
+
+/// At start-up: what the last run had set aside goes, or comes back where the ledger still has it.
+pub(super) async fn decide_what_is_aside(ledger: &Ledger, spool: &Spool) -> Result<(), RemovalError> {
+    for aside in spool.left_aside()? {
+        if ledger.has_instances(aside.study_uid()).await? { aside.put_back()? } else { aside.delete()? }
     }
     Ok(())
 }

@@ -24,6 +24,9 @@ const BUILT_IN: [(&str, &str); 4] = [
 /// Every series description ends so.
 pub const RESEARCH_SUFFIX: &str = "(RESEARCH ONLY)";
 
+/// A Series Description has 64 characters at most; ` rev 999` must still fit in.
+const LONGEST_DESCRIPTION: usize = 56;
+
 /// The SOP class that the structured report is written as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReportClass {
@@ -58,8 +61,18 @@ impl ReportClass {
 pub struct SeriesText {
     /// Series Number (0020,0011).
     pub number: i64,
-    /// Series Description (0008,103E), ASCII, at most 64 characters, ending in [`RESEARCH_SUFFIX`].
+    /// Series Description (0008,103E), ASCII, at most 56 characters, ending in [`RESEARCH_SUFFIX`].
     pub description: String,
+}
+
+impl SeriesText {
+    /// The description of a revision's series: its label (`rev 2`) stands before the suffix.
+    pub fn description_of(&self, revision: Option<&str>) -> String {
+        match (revision, self.description.strip_suffix(RESEARCH_SUFFIX)) {
+            (Some(label), Some(words)) => format!("{}{label} {RESEARCH_SUFFIX}", words),
+            _ => self.description.clone(),
+        }
+    }
 }
 
 /// How this installation calls itself.
@@ -416,7 +429,7 @@ impl Checker {
             }
             None => 0,
         };
-        let description = self.text(&mut section, "description", 64, Characters::Ascii);
+        let description = self.text(&mut section, "description", LONGEST_DESCRIPTION, Characters::Ascii);
         if section.is_some() && !description.is_empty() && !description.ends_with(RESEARCH_SUFFIX) {
             self.mistake(parsed.file, &format!("{name}.description"), format!("must end in \"{RESEARCH_SUFFIX}\""));
         }
@@ -568,6 +581,13 @@ mod tests {
             assert!(text.contains(expected), "{expected:?} is not in:\n{text}");
         }
         assert_eq!(error.mistakes.len(), 7, "{text}");
+    }
+
+    #[test]
+    fn a_revision_stands_before_the_suffix() {
+        let text = SeriesText { number: 1, description: "FCD AI report (RESEARCH ONLY)".into() };
+        assert_eq!(text.description_of(None), "FCD AI report (RESEARCH ONLY)");
+        assert_eq!(text.description_of(Some("rev 2")), "FCD AI report rev 2 (RESEARCH ONLY)");
     }
 
     #[test]

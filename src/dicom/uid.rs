@@ -7,8 +7,8 @@ use std::fmt;
 ///
 /// One leniency that real scanners need: a component such as `01` is refused by the standard, yet appears
 /// in the field; it cannot harm a path, so it is accepted.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Uid(String);
 
 /// A string that is not a UID.
@@ -40,6 +40,20 @@ impl Uid {
     /// `2.25.` followed by the decimal value of a UUID (PS3.5 annex B.2).
     pub fn from_uuid(uuid: uuid::Uuid) -> Uid {
         Uid(format!("2.25.{}", uuid.as_u128()))
+    }
+}
+
+impl TryFrom<String> for Uid {
+    type Error = InvalidUid;
+
+    fn try_from(text: String) -> Result<Uid, InvalidUid> {
+        Uid::parse(&text)
+    }
+}
+
+impl From<Uid> for String {
+    fn from(uid: Uid) -> String {
+        uid.0
     }
 }
 

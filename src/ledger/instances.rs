@@ -12,6 +12,23 @@ use crate::dicom::Uid;
 use crate::spool::received_file::ReceivedFile;
 use crate::spool::{Spool, SpoolError};
 
+/// Classes whose objects can become a T1 or FLAIR volume: MR Image, Enhanced MR Image, Legacy Converted Enhanced MR
+/// Image Storage. Only such an object, come late, makes a study be looked at again: reports, captures and
+/// segmentations that a PACS routes to us, of whatever origin, never do.
+const MR_IMAGE_CLASSES: [&str; 3] =
+    ["1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"];
+
+/// An object that a study's analysis reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceFile {
+    /// Path relative to the spool.
+    pub path: String,
+    /// Its series.
+    pub series_uid: Uid,
+    /// Came after its study was complete.
+    pub late: bool,
+}
+
 /// An object that is durable in the spool and wants its row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewInstance {
@@ -77,10 +94,38 @@ pub struct NewQuarantine {
     pub path: String,
     /// SHA-256 of the variant's dataset.
     pub dataset_sha256: [u8; 32],
+    /// How it differs.
+    pub kind: VariantKind,
     /// One sentence.
     pub why: String,
     /// The association's row; `None` when rebuilt from the spool.
     pub association_id: Option<i64>,
+}
+
+/// How an object in quarantine differs from the one that was first under its UID.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VariantKind {
+    /// It came in another transfer syntax.
+    TransferSyntax,
+    /// Only attributes of the patient, the study or the visit differ: somebody corrected them.
+    Demographics,
+    /// It came within another study.
+    OtherStudy,
+    /// Anything else.
+    Other,
+}
+
+impl VariantKind {
+    /// The name in the ledger.
+    pub fn name(self) -> &'static str {
+        match self {
+            VariantKind::TransferSyntax => "transfer_syntax",
+            VariantKind::Demographics => "demographics",
+            VariantKind::OtherStudy => "other_study",
+            VariantKind::Other => "other",
+        }
+    }
 }
 
 /// What a rebuild did.
@@ -119,10 +164,17 @@ impl Ledger {
         row.as_ref().map(stored_instance).transpose().doing("read an instance's row")
     }
 
-    /// Paths (relative to the spool) of every object of a study, late ones too, in the order of their UIDs.
-    pub async fn instance_paths(&self, study_uid: &Uid) -> Result<Vec<String>, LedgerError> {
-        sqlx::query_scalar("SELECT path FROM instances WHERE study_uid = ? ORDER BY sop_instance_uid")
+    /// The files of every object of a study, late ones too, in the order of their UIDs.
+    pub async fn instance_files(&self, study_uid: &Uid) -> Result<Vec<InstanceFile>, LedgerError> {
+        sqlx::query("SELECT path, series_uid, late FROM instances WHERE study_uid = ? ORDER BY sop_instance_uid")
             .bind(study_uid.as_str())
+            .try_map(|row: sqlx::sqlite::SqliteRow| {
+                Ok(InstanceFile {
+                    path: row.try_get("path")?,
+                    series_uid: super::studies::uid(&row, "series_uid")?,
+                    late: row.try_get("late")?,
+                })
+            })
             .fetch_all(&self.readers)
             .await
             .doing("list a study's objects")
@@ -145,8 +197,9 @@ impl Ledger {
     /// Writes the row of a variant; the same variant has one row.
     pub async fn record_quarantine(&self, new: &NewQuarantine) -> Result<(), LedgerError> {
         sqlx::query(
-            "INSERT INTO quarantine (sop_instance_uid, study_uid, path, dataset_sha256, why, association_id, received_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO NOTHING",
+            "INSERT INTO quarantine
+                 (sop_instance_uid, study_uid, path, dataset_sha256, why, association_id, received_at, kind)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO NOTHING",
         )
         .bind(new.sop_instance_uid.as_str())
         .bind(new.study_uid.as_str())
@@ -155,6 +208,7 @@ impl Ledger {
         .bind(&new.why)
         .bind(new.association_id)
         .bind(now_ms())
+        .bind(new.kind.name())
         .execute(&self.writer)
         .await
         .doing("record an instance in quarantine")?;
@@ -190,18 +244,21 @@ impl Ledger {
                         study_uid: received.identifiers.study_uid,
                         path: file.relative,
                         dataset_sha256: received.dataset_sha256,
+                        kind: VariantKind::Other,
                         why: "found in the quarantine at start-up".into(),
                         association_id: None,
                     })
                     .await?;
                     rebuilt.quarantined += 1;
                 }
-                (Ok(received), path) => {
-                    let recorded = self.record_instance(&received.into_new_instance(file.relative)).await?;
-                    match recorded {
+                (Ok(received), _) => {
+                    let new = received.into_new_instance(file.relative);
+                    match self.record_instance(&new).await? {
                         Recorded::InTime | Recorded::Late { .. } => rebuilt.instances += 1,
+                        // A kill came between its commit and its move to the quarantine.
                         Recorded::Elsewhere(other) => {
-                            rebuilt.unreadable.push((path, format!("the same SOP instance lies at {}", other.path)));
+                            self.quarantine_elsewhere(spool, new, &other).await?;
+                            rebuilt.quarantined += 1;
                         }
                     }
                 }
@@ -209,6 +266,29 @@ impl Ledger {
             }
         }
         Ok(rebuilt)
+    }
+
+    /// Moves an object whose SOP instance came before within another study out of the way of analysis, with its row.
+    /// Gives the row.
+    pub async fn quarantine_elsewhere(
+        &self,
+        spool: &Spool,
+        new: NewInstance,
+        first: &StoredInstance,
+    ) -> Result<NewQuarantine, RebuildError> {
+        let (spool, moved) = (spool.clone(), new.clone());
+        let move_away = move || spool.move_to_quarantine(&moved.path, &moved.sop_instance_uid, &moved.dataset_sha256);
+        let variant = NewQuarantine {
+            path: tokio::task::spawn_blocking(move_away).await??,
+            sop_instance_uid: new.sop_instance_uid,
+            study_uid: new.study_uid,
+            dataset_sha256: new.dataset_sha256,
+            kind: VariantKind::OtherStudy,
+            why: format!("the same SOP instance came before within study {}", first.study_uid),
+            association_id: new.association_id,
+        };
+        self.record_quarantine(&variant).await?;
+        Ok(variant)
     }
 }
 
@@ -280,12 +360,16 @@ async fn record_in(transaction: &mut Transaction<'_, Sqlite>, new: &NewInstance)
         return Ok(Recorded::InTime);
     }
     // Our own results come back from a PACS that routes everything to us; they are no late images.
+    let may_change_a_result = MR_IMAGE_CLASSES.contains(&new.sop_class_uid.as_str());
     sqlx::query(
-        "UPDATE studies SET late_instances = late_instances + 1
-         WHERE study_uid = ? AND NOT EXISTS (SELECT 1 FROM objects WHERE sop_instance_uid = ?)",
+        "UPDATE studies SET late_instances = late_instances + 1,
+             late_since = CASE WHEN ?3 THEN coalesce(late_since, ?4) ELSE late_since END
+         WHERE study_uid = ?1 AND NOT EXISTS (SELECT 1 FROM objects WHERE sop_instance_uid = ?2)",
     )
     .bind(new.study_uid.as_str())
     .bind(new.sop_instance_uid.as_str())
+    .bind(may_change_a_result)
+    .bind(new.received_at_ms)
     .execute(&mut **transaction)
     .await?;
     Ok(Recorded::Late { state })
@@ -374,12 +458,26 @@ mod tests {
         assert_eq!(late_instances(&ledger, "1.5").await, 1);
         assert!(ledger.find_instance(&uid("1.2")).await.unwrap().unwrap().late);
         // A result of ours that comes back is kept, and is no late image.
-        sqlx::raw_sql("INSERT INTO objects VALUES ('1.3', '1.5', '1.6', '1.7', 'card', 'results/x', 0)")
+        sqlx::raw_sql("INSERT INTO objects VALUES ('1.3', '1.5', '1.6', '1.7', 'card', 'results/x', 0, 1)")
             .execute(&ledger.writer)
             .await
             .unwrap();
         ledger.record_instance(&instance("1.3", "1.5")).await.unwrap();
         assert_eq!(late_instances(&ledger, "1.5").await, 1);
+    }
+
+    #[tokio::test]
+    async fn only_an_mr_image_makes_a_study_be_looked_at_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(&directory.path().join("ledger.sqlite")).await.unwrap();
+        ledger.record_instance(&instance("1.1", "1.5")).await.unwrap();
+        sqlx::raw_sql("UPDATE studies SET state = 'delivered'").execute(&ledger.writer).await.unwrap();
+        let segmentation = NewInstance { sop_class_uid: uid("1.2.840.10008.5.1.4.1.1.66.4"), ..instance("1.2", "1.5") };
+        ledger.record_instance(&segmentation).await.unwrap();
+        assert_eq!(late_instances(&ledger, "1.5").await, 1);
+        assert!(ledger.studies_with_late_images().await.unwrap().is_empty());
+        ledger.record_instance(&instance("1.3", "1.5")).await.unwrap();
+        assert_eq!(ledger.studies_with_late_images().await.unwrap().len(), 1);
     }
 
     #[tokio::test]

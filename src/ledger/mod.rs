@@ -7,8 +7,13 @@
 
 pub mod associations;
 pub mod instances;
+mod migration;
 pub mod outbox;
 pub mod overview;
+pub mod refusals;
+pub mod removal;
+pub mod result_record;
+pub mod revisions;
 pub mod studies;
 pub mod study_state;
 #[cfg(test)]
@@ -20,9 +25,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-
-/// Version of `schema.sql`, kept in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 1;
 
 /// What can go wrong with the ledger.
 #[derive(Debug, thiserror::Error)]
@@ -41,11 +43,23 @@ pub enum LedgerError {
         /// Where it was looked for.
         path: PathBuf,
     },
-    /// The file was written by another version of fcdd.
+    /// The file was written by a newer fcdd.
     #[error(
         "the ledger {path} has schema version {found}, this fcdd knows {expected}; run the fcdd that wrote it, or move the file away to have it rebuilt from the spool"
     )]
     Version {
+        /// The ledger's file.
+        path: PathBuf,
+        /// Version found.
+        found: i64,
+        /// Version of this program.
+        expected: i64,
+    },
+    /// The file was written by an older fcdd, and only the daemon takes it along.
+    #[error(
+        "the ledger {path} has schema version {found}, this fcdd works with {expected}; start the daemon of this version once, it takes the ledger along"
+    )]
+    Older {
         /// The ledger's file.
         path: PathBuf,
         /// Version found.
@@ -70,6 +84,16 @@ pub enum LedgerError {
         from: String,
         /// The state that was asked for.
         to: StudyState,
+    },
+    /// The files of a delivered study left the spool.
+    #[error(
+        "the files of study {study_uid} left the spool at {at} (spool.keep_delivered_days); let the PACS send the study again, it is then looked at anew"
+    )]
+    FilesRemoved {
+        /// The study.
+        study_uid: String,
+        /// When.
+        at: jiff::Timestamp,
     },
     /// No such study.
     #[error("study {study_uid} is not in the ledger")]
@@ -100,6 +124,13 @@ pub struct Ledger {
 impl Ledger {
     /// Opens the ledger for the daemon, creating the file and its tables where they are missing.
     pub async fn open(path: &Path) -> Result<Ledger, LedgerError> {
+        let ledger = Ledger::connect(path).await?;
+        migration::bring_up_to_date(&ledger.writer, path).await?;
+        Ok(ledger)
+    }
+
+    /// Connects without a look at the tables.
+    async fn connect(path: &Path) -> Result<Ledger, LedgerError> {
         let options = Self::options(path).create_if_missing(true);
         let open_error = |source| LedgerError::Open { path: path.to_owned(), source };
         // One connection writes: SQLite has one writer anyway, and waiting in our own queue is fairer than its busy loop.
@@ -111,14 +142,6 @@ impl Ledger {
             .connect_with(options.clone())
             .await
             .map_err(open_error)?;
-        let found: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(&writer).await.map_err(open_error)?;
-        if found != 0 && found != SCHEMA_VERSION {
-            return Err(LedgerError::Version { path: path.to_owned(), found, expected: SCHEMA_VERSION });
-        }
-        sqlx::raw_sql(include_str!("schema.sql")).execute(&writer).await.map_err(open_error)?;
-        if found == 0 {
-            sqlx::raw_sql("PRAGMA user_version = 1").execute(&writer).await.map_err(open_error)?;
-        }
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
             .connect_with(options.read_only(true).create_if_missing(false))
@@ -132,7 +155,14 @@ impl Ledger {
         if !path.is_file() {
             return Err(LedgerError::Missing { path: path.to_owned() });
         }
-        Ledger::open(path).await
+        let ledger = Ledger::connect(path).await?;
+        let (found, expected) = (migration::version(&ledger.writer).await?, migration::SCHEMA_VERSION);
+        match found.cmp(&expected) {
+            std::cmp::Ordering::Equal => Ok(ledger),
+            // A daemon of that older version may be running on it.
+            std::cmp::Ordering::Less => Err(LedgerError::Older { path: path.to_owned(), found, expected }),
+            std::cmp::Ordering::Greater => Err(LedgerError::Version { path: path.to_owned(), found, expected }),
+        }
     }
 
     /// A number that changes when another process (an operator's `fcdd studies retry`) has written to the

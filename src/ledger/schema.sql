@@ -19,6 +19,17 @@ CREATE TABLE IF NOT EXISTS associations (
     refused      INTEGER NOT NULL DEFAULT 0,
     bytes        INTEGER NOT NULL DEFAULT 0
 );
+CREATE INDEX IF NOT EXISTS associations_open ON associations (id) WHERE closed_at IS NULL;
+
+CREATE TABLE IF NOT EXISTS refusals (          -- objects that an association offered and that were not taken
+    id               INTEGER PRIMARY KEY,
+    association_id   INTEGER NOT NULL,
+    sop_instance_uid TEXT    NOT NULL,         -- as the command named it, escaped and cut: it may be no UID at all
+    status           INTEGER NOT NULL,         -- DIMSE status of the answer
+    why              TEXT    NOT NULL,
+    refused_at       INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS refusals_by_association ON refusals (association_id);
 
 CREATE TABLE IF NOT EXISTS studies (
     study_uid      TEXT PRIMARY KEY,
@@ -32,11 +43,20 @@ CREATE TABLE IF NOT EXISTS studies (
     verdict        TEXT,
     probability    REAL,
     result_json    TEXT,                       -- what `fcdd studies show --json` prints of the analysis
-    late_instances INTEGER NOT NULL DEFAULT 0
+    late_instances INTEGER NOT NULL DEFAULT 0,
+    revision       INTEGER NOT NULL DEFAULT 0, -- of the last result; 0: there is none yet
+    selection      TEXT,                       -- the volumes that the last result is about (JSON, study::Selection)
+    content_digest TEXT,                       -- what the last result says, without its revision (report::content_digest)
+    late_since     INTEGER,                    -- an MR image came that no analysis has looked at; the first one's time
+    only_late      INTEGER NOT NULL DEFAULT 0, -- late images made it complete again: if they change nothing, the result stands
+    files_removed_at INTEGER                   -- the files of its last result left the spool after delivery
 );
 CREATE INDEX IF NOT EXISTS studies_by_state ON studies (state, last_received_at);
 CREATE INDEX IF NOT EXISTS studies_by_time  ON studies (last_received_at DESC);
 CREATE INDEX IF NOT EXISTS studies_by_state_since ON studies (state, state_since);
+CREATE INDEX IF NOT EXISTS studies_with_late_images ON studies (late_since) WHERE late_since IS NOT NULL;
+CREATE INDEX IF NOT EXISTS studies_to_remove ON studies (last_received_at)
+    WHERE state = 'delivered' AND (files_removed_at IS NULL OR last_received_at > files_removed_at);
 
 CREATE TABLE IF NOT EXISTS instances (
     sop_instance_uid TEXT PRIMARY KEY,
@@ -52,6 +72,7 @@ CREATE TABLE IF NOT EXISTS instances (
     late            INTEGER NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS instances_by_study ON instances (study_uid);
+CREATE INDEX IF NOT EXISTS instances_by_association ON instances (association_id) WHERE association_id IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS quarantine (
     id               INTEGER PRIMARY KEY,
@@ -61,8 +82,10 @@ CREATE TABLE IF NOT EXISTS quarantine (
     dataset_sha256   BLOB    NOT NULL,
     why              TEXT    NOT NULL,
     association_id   INTEGER,
-    received_at      INTEGER NOT NULL
+    received_at      INTEGER NOT NULL,
+    kind             TEXT    NOT NULL DEFAULT 'other' -- VariantKind::name: how it differs
 );
+CREATE INDEX IF NOT EXISTS quarantine_by_study ON quarantine (study_uid);
 
 CREATE TABLE IF NOT EXISTS series_verdicts (
     study_uid    TEXT NOT NULL,
@@ -82,7 +105,8 @@ CREATE TABLE IF NOT EXISTS objects (
     sop_class_uid TEXT NOT NULL,
     kind          TEXT NOT NULL,               -- ObjectKind::name
     path          TEXT NOT NULL,               -- relative to the spool
-    rendered_at   INTEGER NOT NULL
+    rendered_at   INTEGER NOT NULL,
+    revision      INTEGER NOT NULL DEFAULT 1
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS objects_by_study ON objects (study_uid);
 

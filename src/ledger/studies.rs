@@ -3,17 +3,16 @@
 //!
 //! Rows are inserted, in state `receiving`, by the intake side ([`super::instances`]).
 
-use std::path::Path;
-
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, Sqlite, Transaction};
 
 use super::outbox::{OutboxRow, OutboxStatus};
+use super::result_record::{ResultObject, ResultRecord};
 use super::{Doing, Ledger, LedgerError, StudyState, now_ms};
 use crate::dicom::Uid;
-use crate::study::{AssembledStudy, RenderedObject, Sequence, SeriesVerdict, Verdict};
+use crate::study::{AssembledStudy, Sequence, SeriesVerdict};
 
 /// One study as the ledger knows it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,10 +39,14 @@ pub struct StudyRow {
     pub probability: Option<f64>,
     /// Objects that came after the study was complete.
     pub late_instances: u32,
+    /// Number of its last result; 0: there is none yet.
+    pub revision: u32,
+    /// When the files of its last result left the spool, if they did.
+    pub files_removed_at: Option<Timestamp>,
 }
 
 /// What assembly said about one stack of a study.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeriesVerdictRow {
     /// Series Instance UID.
     pub series_uid: Uid,
@@ -74,30 +77,6 @@ impl SeriesVerdictRow {
     }
 }
 
-/// What an analysis leaves behind; it enters the ledger in one transaction.
-#[derive(Debug, Clone, Copy)]
-pub struct FinishedAnalysis<'a> {
-    /// The study; it must be `analyzing`.
-    pub study_uid: &'a Uid,
-    /// Set when a stage failed: the study becomes `failed` with this reason, and the report that says so is
-    /// delivered all the same.
-    pub failure: Option<&'a str>,
-    /// The outcome.
-    pub verdict: &'a Verdict,
-    /// Fused probability, when a model ran.
-    pub probability: Option<f64>,
-    /// The text of `result.json`.
-    pub result_json: &'a str,
-    /// One row per stack.
-    pub series: &'a [SeriesVerdictRow],
-    /// Result objects: on disk and synced before this is called.
-    pub objects: &'a [RenderedObject],
-    /// What goes where; every object of it must be in `objects`.
-    pub outbox: &'a [OutboxRow],
-    /// Root of the spool: object paths are kept relative to it.
-    pub spool: &'a Path,
-}
-
 /// A study whose deliveries have all come to an end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettledStudy {
@@ -122,7 +101,7 @@ pub struct Retried {
 
 /// The columns of [`study_row`].
 pub(super) const STUDY_COLUMNS: &str = "study_uid, state, reason, calling_ae, first_received_at, last_received_at, \
-     state_since, attempts, verdict, probability, late_instances";
+     state_since, attempts, verdict, probability, late_instances, revision, files_removed_at";
 
 impl Ledger {
     /// Moves a study to another state, if the table of moves allows it from where it stands.
@@ -188,10 +167,11 @@ impl Ledger {
 
     /// Claims the complete study that has waited longest: it becomes `analyzing` and its attempts grow by
     /// one, before anything of it is touched. The caller fails it when `attempts` exceeds the configured
-    /// bound: an analysis that kills the process is not begun for ever.
+    /// bound: an analysis that kills the process is not begun for ever. Images that come from now on are late.
     pub async fn next_complete(&self) -> Result<Option<StudyRow>, LedgerError> {
         sqlx::query(sqlx::AssertSqlSafe(format!(
-            "UPDATE studies SET state = 'analyzing', attempts = attempts + 1, reason = '', state_since = ?1
+            "UPDATE studies SET state = 'analyzing', attempts = attempts + 1, reason = '', state_since = ?1,
+                 late_since = NULL
              WHERE state = 'complete' AND study_uid =
                  (SELECT study_uid FROM studies WHERE state = 'complete' ORDER BY last_received_at LIMIT 1)
              RETURNING {STUDY_COLUMNS}"
@@ -216,49 +196,38 @@ impl Ledger {
         .doing("restart unfinished studies")
     }
 
-    /// Records an analysis, its objects and their deliveries, and moves the study from `analyzing` to
+    /// Enters a finished analysis, its objects and their deliveries, and moves the study from `analyzing` to
     /// `reported`, or straight to `delivered` when nothing waits to be sent, or to `failed`; all of it or nothing.
     ///
     /// Objects of an earlier analysis stay. A delivery that already happened stays `delivered`, so nothing is
     /// sent twice; one that did not happen follows the newest word of the rules; and waiting
     /// deliveries that this analysis no longer asks for are held: a superseded result is not sent any more.
-    pub async fn finish_analysis(&self, finished: FinishedAnalysis<'_>) -> Result<StudyState, LedgerError> {
-        let FinishedAnalysis { study_uid, .. } = finished;
-        let state = if finished.failure.is_some() { StudyState::Failed } else { StudyState::Reported };
+    pub async fn finish_analysis(
+        &self,
+        record: &ResultRecord,
+        outbox: &[OutboxRow],
+    ) -> Result<StudyState, LedgerError> {
         let mut tx = self.begin("record an analysis").await?;
-        let moved = sqlx::query(
-            "UPDATE studies SET state = ?6, reason = ?7, state_since = ?2, verdict = ?3, probability = ?4,
-                 result_json = ?5
-             WHERE study_uid = ?1 AND state = 'analyzing'",
-        )
-        .bind(study_uid.as_str())
-        .bind(now_ms())
-        .bind(finished.verdict.code())
-        .bind(finished.probability)
-        .bind(finished.result_json)
-        .bind(state.name())
-        .bind(finished.failure.unwrap_or_default())
-        .execute(&mut *tx)
-        .await
-        .doing("record an analysis")?;
-        if moved.rows_affected() == 0 {
+        let state: Option<String> = sqlx::query_scalar("SELECT state FROM studies WHERE study_uid = ?1")
+            .bind(record.study_uid.as_str())
+            .fetch_optional(&mut *tx)
+            .await
+            .doing("record an analysis")?;
+        if state.as_deref() != Some(StudyState::Analyzing.name()) {
             // The refusal asks through the one writing connection, which the transaction holds.
             tx.rollback().await.doing("record an analysis")?;
-            return Err(self.refusal(study_uid, state).await);
+            return Err(self.refusal(&record.study_uid, record.state()).await);
         }
-        insert_series_verdicts(&mut tx, study_uid, finished.series).await?;
-        insert_objects(&mut tx, study_uid, finished.objects, finished.spool).await?;
-        super::outbox::replace_undelivered(&mut tx, study_uid, finished.outbox).await?;
-        let settled = settle(&mut tx, study_uid).await?;
+        let state = enter_result(&mut tx, record, outbox).await?;
         tx.commit().await.doing("record an analysis")?;
-        Ok(if settled.is_some() { StudyState::Delivered } else { state })
+        Ok(state)
     }
 
     /// Moves a `reported` study to `delivered` if none of its deliveries waits any more; its reason then says
     /// what was refused or held.
     pub async fn settle_study(&self, study_uid: &Uid) -> Result<Option<SettledStudy>, LedgerError> {
         let mut tx = self.begin("settle a study").await?;
-        let settled = settle(&mut tx, study_uid).await?;
+        let settled = settle(&mut tx, study_uid, "").await?;
         tx.commit().await.doing("settle a study")?;
         Ok(settled)
     }
@@ -267,12 +236,18 @@ impl Ledger {
     /// its objects that were refused or wait are tried again at once. What was delivered stays so.
     pub async fn retry_study(&self, study_uid: &Uid) -> Result<Retried, LedgerError> {
         let mut tx = self.begin("retry a study").await?;
-        let from: Option<String> = sqlx::query_scalar("SELECT state FROM studies WHERE study_uid = ?1")
-            .bind(study_uid.as_str())
-            .fetch_optional(&mut *tx)
-            .await
-            .doing("retry a study")?;
-        let from = from.ok_or_else(|| LedgerError::UnknownStudy { study_uid: study_uid.to_string() })?;
+        let found: Option<(String, Option<i64>, i64)> =
+            sqlx::query_as("SELECT state, files_removed_at, last_received_at FROM studies WHERE study_uid = ?1")
+                .bind(study_uid.as_str())
+                .fetch_optional(&mut *tx)
+                .await
+                .doing("retry a study")?;
+        let (from, files_removed_at, last_received_at) =
+            found.ok_or_else(|| LedgerError::UnknownStudy { study_uid: study_uid.to_string() })?;
+        if let Some(removed_at) = files_removed_at.filter(|at| *at >= last_received_at) {
+            let at = timestamp(removed_at).doing("retry a study")?;
+            return Err(LedgerError::FilesRemoved { study_uid: study_uid.to_string(), at });
+        }
         use StudyState::{Complete, Delivered, Failed, NotForAnalysis, Reported};
         let from = match StudyState::from_name(&from) {
             Some(state @ (NotForAnalysis | Failed | Reported | Delivered)) => state,
@@ -280,7 +255,8 @@ impl Ledger {
         };
         let now = now_ms();
         sqlx::query(
-            "UPDATE studies SET state = 'complete', reason = 'retried by an operator', attempts = 0, state_since = ?2
+            "UPDATE studies SET state = 'complete', reason = 'retried by an operator', attempts = 0, only_late = 0,
+                 state_since = ?2
              WHERE study_uid = ?1",
         )
         .bind(study_uid.as_str())
@@ -300,44 +276,6 @@ impl Ledger {
         .doing("retry a study's deliveries")?;
         tx.commit().await.doing("retry a study")?;
         Ok(Retried { from, deliveries_tried_again: deliveries.rows_affected() })
-    }
-
-    /// Studies that are not for analysis and whose last object came before `before`.
-    pub async fn expired(&self, before: Timestamp) -> Result<Vec<StudyRow>, LedgerError> {
-        sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {STUDY_COLUMNS} FROM studies WHERE state = 'not_for_analysis' AND last_received_at < ?1
-             ORDER BY last_received_at"
-        )))
-        .bind(before.as_millisecond())
-        .try_map(|row| study_row(&row))
-        .fetch_all(&self.readers)
-        .await
-        .doing("list expired studies")
-    }
-
-    /// Forgets a study that is not for analysis; false when it no longer stands there (a retry came first).
-    /// The caller then deletes its files: in this order a crash between the two leaves files without rows,
-    /// which start-up finds again.
-    pub async fn forget_study(&self, study_uid: &Uid) -> Result<bool, LedgerError> {
-        let mut tx = self.begin("forget a study").await?;
-        let gone = sqlx::query("DELETE FROM studies WHERE study_uid = ?1 AND state = 'not_for_analysis'")
-            .bind(study_uid.as_str())
-            .execute(&mut *tx)
-            .await
-            .doing("forget a study")?;
-        if gone.rows_affected() == 0 {
-            return Ok(false);
-        }
-        for statement in [
-            "DELETE FROM instances WHERE study_uid = ?1",
-            "DELETE FROM series_verdicts WHERE study_uid = ?1",
-            "DELETE FROM outbox WHERE sop_instance_uid IN (SELECT sop_instance_uid FROM objects WHERE study_uid = ?1)",
-            "DELETE FROM objects WHERE study_uid = ?1",
-        ] {
-            sqlx::query(statement).bind(study_uid.as_str()).execute(&mut *tx).await.doing("forget a study")?;
-        }
-        tx.commit().await.doing("forget a study")?;
-        Ok(true)
     }
 
     /// Begins a transaction that writes. `IMMEDIATE`: a deferred one that reads first fails at its first write
@@ -385,20 +323,19 @@ async fn insert_series_verdicts(
 async fn insert_objects(
     tx: &mut Transaction<'static, Sqlite>,
     study_uid: &Uid,
-    objects: &[RenderedObject],
-    spool: &Path,
+    objects: &[ResultObject],
+    revision: u32,
 ) -> Result<(), LedgerError> {
     for object in objects {
-        // A path outside the spool stays absolute; joining it to the spool's root again gives itself.
-        let path = object.path.strip_prefix(spool).unwrap_or(&object.path);
-        sqlx::query("INSERT OR IGNORE INTO objects VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")
+        sqlx::query("INSERT OR IGNORE INTO objects VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")
             .bind(object.sop_instance_uid.as_str())
             .bind(study_uid.as_str())
             .bind(object.series_uid.as_str())
             .bind(object.sop_class_uid.as_str())
             .bind(object.kind.name())
-            .bind(path.to_string_lossy())
+            .bind(object.path.to_string_lossy())
             .bind(now_ms())
+            .bind(revision)
             .execute(&mut **tx)
             .await
             .doing("record a result object")?;
@@ -406,7 +343,46 @@ async fn insert_objects(
     Ok(())
 }
 
-async fn settle(tx: &mut Transaction<'static, Sqlite>, study_uid: &Uid) -> Result<Option<SettledStudy>, LedgerError> {
+/// Writes a result over what the study's row says, whatever state it is in: see [`Ledger::finish_analysis`].
+pub(super) async fn enter_result(
+    tx: &mut Transaction<'static, Sqlite>,
+    record: &ResultRecord,
+    outbox: &[OutboxRow],
+) -> Result<StudyState, LedgerError> {
+    let (study_uid, state) = (&record.study_uid, record.state());
+    // A failure is about no volumes: when images come late, the study is tried again.
+    let selection = record.failure.is_none().then(|| serde_json::json!(record.selection).to_string());
+    sqlx::query(
+        "UPDATE studies SET state = ?2, reason = ?3, state_since = ?4, verdict = ?5, probability = ?6, result_json = ?7,
+             revision = ?8, content_digest = ?9, selection = ?10, only_late = 0, files_removed_at = NULL
+         WHERE study_uid = ?1",
+    )
+    .bind(study_uid.as_str())
+    .bind(state.name())
+    .bind(record.failure.as_deref().unwrap_or_default())
+    .bind(now_ms())
+    .bind(&record.verdict)
+    .bind(record.probability)
+    .bind(record.result.to_string())
+    .bind(record.revision)
+    .bind(&record.content_digest)
+    .bind(selection)
+    .execute(&mut **tx)
+    .await
+    .doing("record an analysis")?;
+    insert_series_verdicts(tx, study_uid, &record.series).await?;
+    insert_objects(tx, study_uid, &record.objects, record.revision).await?;
+    super::outbox::replace_undelivered(tx, study_uid, outbox).await?;
+    let settled = settle(tx, study_uid, "").await?;
+    Ok(if settled.is_some() { StudyState::Delivered } else { state })
+}
+
+/// Moves a `reported` study none of whose deliveries waits to `delivered`; `also` is said in its reason first.
+pub(super) async fn settle(
+    tx: &mut Transaction<'static, Sqlite>,
+    study_uid: &Uid,
+    also: &str,
+) -> Result<Option<SettledStudy>, LedgerError> {
     let counts: Vec<(String, i64)> = sqlx::query_as(
         "SELECT b.status, count(*) FROM objects o JOIN outbox b ON b.sop_instance_uid = o.sop_instance_uid
          WHERE o.study_uid = ?1 GROUP BY b.status",
@@ -433,6 +409,7 @@ async fn settle(tx: &mut Transaction<'static, Sqlite>, study_uid: &Uid) -> Resul
         (0, held) => format!("{held} deliveries held by a rule"),
         (refused, held) => format!("{refused} deliveries refused for good, {held} held by a rule"),
     };
+    let note = if also.is_empty() || note.is_empty() { format!("{also}{note}") } else { format!("{also}; {note}") };
     let moved = sqlx::query(
         "UPDATE studies SET state = 'delivered', reason = ?2, state_since = ?3
          WHERE study_uid = ?1 AND state = 'reported'",
@@ -462,6 +439,8 @@ pub(super) fn study_row(row: &SqliteRow) -> Result<StudyRow, sqlx::Error> {
         verdict: row.try_get("verdict")?,
         probability: row.try_get("probability")?,
         late_instances: row.try_get("late_instances")?,
+        revision: row.try_get("revision")?,
+        files_removed_at: row.try_get::<Option<i64>, _>("files_removed_at")?.map(timestamp).transpose()?,
     })
 }
 

@@ -5,10 +5,13 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 
 use super::outbox::{OutboxRow, OutboxStatus};
-use super::studies::{FinishedAnalysis, SeriesVerdictRow};
+use super::removal::Due;
+use super::result_record::{DeliveryFacts, ResultObject, ResultRecord};
+use super::studies::SeriesVerdictRow;
 use super::{Ledger, LedgerError, StudyState};
 use crate::dicom::Uid;
-use crate::study::{ObjectKind, Reason, RenderedObject, Sequence, SeriesVerdict, Verdict};
+use crate::spool::SpoolError;
+use crate::study::{ObjectKind, RenderedObject, Selection, Sequence, SeriesVerdict};
 
 const SPOOL: &str = "/spool";
 
@@ -53,24 +56,31 @@ impl Bench {
             verdict: SeriesVerdict::SingleSlice,
             chosen: false,
         }];
-        let verdict = Verdict::Unassessable { reasons: vec![Reason::new("no_usable_series", "Nothing to look at.")] };
-        let finished = FinishedAnalysis {
-            failure: None,
-            study_uid: study,
-            verdict: &verdict,
-            probability: Some(0.25),
-            result_json: r#"{"verdict":"unassessable"}"#,
-            series: &series,
-            objects,
-            outbox,
-            spool: Path::new(SPOOL),
-        };
-        self.ledger.finish_analysis(finished).await.unwrap()
+        let record = ResultRecord { series: series.to_vec(), ..record(study, 1, objects) };
+        self.ledger.finish_analysis(&record, outbox).await.unwrap()
     }
 
     async fn due(&self, destination: &str) -> Vec<String> {
         let due = self.ledger.due(destination, Timestamp::now(), 100).await.unwrap();
         due.into_iter().map(|d| d.sop_instance_uid.to_string()).collect()
+    }
+}
+
+fn record(study: &Uid, revision: u32, objects: &[RenderedObject]) -> ResultRecord {
+    ResultRecord {
+        format: ResultRecord::FORMAT,
+        study_uid: study.clone(),
+        revision,
+        looked_at_ms: 0,
+        failure: None,
+        verdict: "unassessable".into(),
+        probability: Some(0.25),
+        selection: Selection::default(),
+        content_digest: format!("digest {revision}"),
+        result: serde_json::json!({ "verdict": "unassessable" }),
+        series: Vec::new(),
+        objects: ResultObject::of(objects, Path::new(SPOOL)),
+        facts: DeliveryFacts { calling_ae: "MR1".into(), study_description: String::new(), untrained: false },
     }
 }
 
@@ -146,25 +156,14 @@ async fn a_finished_analysis_is_there_as_a_whole_or_not_at_all() {
 
     // An outbox row without its object breaks the foreign key: nothing of the rest may stay behind.
     let second = bench.study("1.2", StudyState::Analyzing, 0).await;
-    let verdict = Verdict::NotSuspected;
-    let broken = FinishedAnalysis {
-        failure: None,
-        study_uid: &second,
-        verdict: &verdict,
-        probability: None,
-        result_json: "{}",
-        series: &[],
-        objects: &[object("3.1")],
-        outbox: &[row("3.9", "pacs", 0)],
-        spool: Path::new(SPOOL),
-    };
-    bench.ledger.finish_analysis(broken).await.unwrap_err();
+    let broken = record(&second, 1, &[object("3.1")]);
+    bench.ledger.finish_analysis(&broken, &[row("3.9", "pacs", 0)]).await.unwrap_err();
     assert_eq!(bench.state(&second).await, StudyState::Analyzing);
     assert!(bench.ledger.show_study(&second).await.unwrap().objects.is_empty());
 
     // A study that is not being analyzed cannot be finished.
     let third = bench.study("1.3", StudyState::Complete, 0).await;
-    let error = bench.ledger.finish_analysis(FinishedAnalysis { study_uid: &third, outbox: &[], ..broken }).await;
+    let error = bench.ledger.finish_analysis(&ResultRecord { study_uid: third, ..broken }, &[]).await;
     assert!(matches!(error, Err(LedgerError::Move { .. })), "{error:?}");
 }
 
@@ -242,19 +241,113 @@ async fn deferred_objects_wait_and_the_next_due_time_is_known() {
     assert_eq!(attempts, [1, 0], "a destination that is down is no attempt of the object");
 }
 
+fn ago(seconds: i64) -> Timestamp {
+    Timestamp::now() - SignedDuration::from_secs(seconds)
+}
+
 #[tokio::test]
-async fn only_studies_that_are_not_for_analysis_are_forgotten() {
+async fn a_study_that_is_not_for_analysis_is_forgotten_with_its_files_or_not_at_all() {
     let bench = Bench::new().await;
     let old = bench.study("1.1", StudyState::NotForAnalysis, 3600).await;
     bench.study("1.2", StudyState::NotForAnalysis, 10).await;
     bench.study("1.3", StudyState::Failed, 3600).await;
-    let expired = bench.ledger.expired(Timestamp::now() - SignedDuration::from_secs(60)).await.unwrap();
-    assert_eq!(expired.iter().map(|s| s.study_uid.as_str()).collect::<Vec<_>>(), ["1.1"]);
+    let due = Due::NotForAnalysis(ago(60));
+    let found = bench.ledger.due_for_removal(due).await.unwrap();
+    assert_eq!(found.iter().map(|s| s.study_uid.as_str()).collect::<Vec<_>>(), ["1.1"]);
+    let broken = SpoolError::InUse { directory: "/".into() };
+    bench.ledger.remove_study(&old, due, |_| Err(broken)).await.unwrap_err();
+    assert_eq!(bench.state(&old).await, StudyState::NotForAnalysis, "its files are still there, so is its row");
     bench.ledger.retry_study(&old).await.unwrap();
-    assert!(!bench.ledger.forget_study(&old).await.unwrap(), "an operator was faster");
+    let removed = bench.ledger.remove_study(&old, due, |_| panic!("an operator was faster")).await.unwrap();
+    assert!(!removed);
     let second = Uid::parse("1.2").unwrap();
-    assert!(bench.ledger.forget_study(&second).await.unwrap());
+    assert!(bench.ledger.remove_study(&second, Due::NotForAnalysis(ago(5)), |_| Ok(())).await.unwrap());
     assert!(matches!(bench.ledger.study(&second).await, Err(LedgerError::UnknownStudy { .. })));
+}
+
+#[tokio::test]
+async fn a_delivered_study_leaves_its_memory_and_an_undelivered_one_stays() {
+    let bench = Bench::new().await;
+    let due = || Due::Delivered(Timestamp::now() + SignedDuration::from_secs(60));
+    let uid = |text: &str| Uid::parse(text).unwrap();
+    let (done, refused, waiting) = (
+        bench.study("1.1", StudyState::Analyzing, 30).await,
+        bench.study("1.2", StudyState::Analyzing, 20).await,
+        bench.study("1.3", StudyState::Analyzing, 10).await,
+    );
+    let picture = |uid: &str| RenderedObject { kind: ObjectKind::HeatmapT1, ..object(uid) };
+    bench.finish(&done, &[object("2.1"), picture("2.2")], &[row("2.1", "pacs", 1), row("2.2", "pacs", 0)]).await;
+    bench.finish(&refused, &[object("3.1")], &[row("3.1", "pacs", 0)]).await;
+    bench.finish(&waiting, &[object("4.1")], &[row("4.1", "pacs", 0)]).await;
+    for object in ["2.1", "2.2"] {
+        bench.ledger.record_delivered(&uid(object), "pacs", 0).await.unwrap();
+    }
+    bench.ledger.record_refused(&uid("3.1"), "pacs", Some(0xC000), "no").await.unwrap();
+    for study in [&done, &refused, &waiting] {
+        bench.ledger.settle_study(study).await.unwrap();
+    }
+    let found = bench.ledger.due_for_removal(due()).await.unwrap();
+    assert_eq!(found.iter().map(|s| s.study_uid.as_str()).collect::<Vec<_>>(), ["1.1"]);
+    assert!(bench.ledger.remove_study(&done, due(), |_| Ok(())).await.unwrap());
+    assert!(bench.ledger.due_for_removal(due()).await.unwrap().is_empty(), "removed once");
+    let shown = bench.ledger.show_study(&done).await.unwrap();
+    assert_eq!(shown.study.state, StudyState::Delivered);
+    assert!(shown.study.files_removed_at.is_some());
+    let kinds: Vec<&str> = shown.objects.iter().map(|object| object.kind.as_str()).collect();
+    assert_eq!(kinds, ["report"], "the report's delivery is remembered, rows per picture are not");
+    assert_eq!(shown.verdicts.len(), 1);
+    let error = bench.ledger.retry_study(&done).await.unwrap_err();
+    assert!(matches!(error, LedgerError::FilesRemoved { .. }), "{error}");
+    let history = bench.ledger.history(&done).await.unwrap();
+    assert!(history.files_were_removed && history.revision == 1 && history.reports.len() == 1);
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_is_given_back_and_no_attempt_is_counted() {
+    let bench = Bench::new().await;
+    let study = bench.study("1.1", StudyState::Complete, 0).await;
+    bench.ledger.next_complete().await.unwrap().unwrap();
+    bench.ledger.give_back(&study, "the disk is full").await.unwrap();
+    let again = bench.ledger.next_complete().await.unwrap().unwrap();
+    assert_eq!((again.study_uid, again.attempts), (study, 1));
+}
+
+#[tokio::test]
+async fn a_result_that_only_the_spool_has_is_entered_and_sent_again_under_its_own_uids() {
+    let bench = Bench::new().await;
+    let study = bench.study("1.1", StudyState::Receiving, 10).await;
+    let outbox = [row("2.1", "pacs", 0)];
+    let first = record(&study, 1, &[object("2.1")]);
+    assert!(bench.ledger.restore_result(&first, &outbox).await.unwrap());
+    assert_eq!(bench.state(&study).await, StudyState::Reported);
+    assert_eq!(bench.due("pacs").await, ["2.1"]);
+    assert!(!bench.ledger.restore_result(&first, &outbox).await.unwrap(), "once");
+    assert_eq!(bench.ledger.studies_with_late_images().await.unwrap().len(), 1, "it looked at nothing so new");
+    let second = ResultRecord { looked_at_ms: i64::MAX, ..record(&study, 2, &[object("2.2")]) };
+    assert!(bench.ledger.restore_result(&second, &[row("2.2", "pacs", 0)]).await.unwrap());
+    assert_eq!(bench.due("pacs").await, ["2.2"], "the first is superseded");
+    let stranger = Uid::parse("9.9").unwrap();
+    assert!(!bench.ledger.restore_result(&record(&stranger, 1, &[]), &[]).await.unwrap(), "its images are gone");
+}
+
+#[tokio::test]
+async fn late_images_reopen_a_study_and_the_result_stands_when_they_change_nothing() {
+    let bench = Bench::new().await;
+    let study = bench.study("1.1", StudyState::Analyzing, 0).await;
+    bench.finish(&study, &[object("2.1")], &[]).await;
+    sqlx::raw_sql("UPDATE studies SET late_since = 5").execute(&bench.ledger.writer).await.unwrap();
+    bench.ledger.reopen_study(&study).await.unwrap();
+    assert!(bench.ledger.history(&study).await.unwrap().only_late);
+    bench.ledger.next_complete().await.unwrap().unwrap();
+    assert_eq!(bench.ledger.restart_unfinished().await.unwrap(), 1, "a kill in between");
+    bench.ledger.next_complete().await.unwrap().unwrap();
+    assert!(bench.ledger.history(&study).await.unwrap().only_late, "is remembered");
+    bench.ledger.keep_result(&study, "nothing changed").await.unwrap();
+    let row = bench.ledger.study(&study).await.unwrap();
+    assert_eq!((row.state, row.reason.as_str(), row.revision), (StudyState::Delivered, "nothing changed", 1));
+    assert!(bench.ledger.studies_with_late_images().await.unwrap().is_empty());
+    bench.ledger.retry_study(&study).await.unwrap();
+    assert!(!bench.ledger.history(&study).await.unwrap().only_late, "a retry is an analysis in any case");
 }
 
 #[tokio::test]

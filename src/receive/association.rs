@@ -21,7 +21,7 @@ use crate::dicom::Uid;
 use crate::dicom::dimse::{CStoreRq, CStoreRsp, Command, MAX_COMMAND_BYTES, Status, VERIFICATION};
 use crate::dicom::upper_layer::{PduStream, UpperLayerError};
 use crate::ledger::associations::Outcome;
-use crate::observe::events::receive::{InstanceRefused, StoreFailed};
+use crate::observe::events::receive::{InstanceRefused, ReceiptIncomplete, StoreFailed};
 use crate::spool::received_file::ReceivedHeader;
 use crate::study::in_flight::AssociationStudies;
 
@@ -197,7 +197,7 @@ impl Association {
             Ok(object) => self.make_durable(object).await,
             Err(refusal) => Err(refusal),
         };
-        let (status, error_comment) = self.note(&request, outcome);
+        let (status, error_comment) = self.note(&request, outcome).await;
         let response = CStoreRsp {
             message_id: request.message_id,
             sop_class_uid: request.sop_class_uid,
@@ -267,34 +267,45 @@ impl Association {
     }
 
     async fn make_durable(&mut self, object: ReceivingObject) -> Result<Stored, Refusal> {
+        let spool = self.shared.intake.spool.clone();
+        let _until_the_row_is_written = spool.no_removal().await;
         let (finished, buffer) = object.finish().await?;
         self.buffer = buffer;
         // Before the row: whoever sees the row must also see that more may come.
         self.studies.register(&finished.identifiers.study_uid);
-        settle(finished, self.association_id, &self.shared.intake.spool, &self.shared.intake.ledger).await
+        settle(finished, self.association_id, &spool, &self.shared.intake.ledger).await
     }
 
-    /// Counts and logs an outcome; gives the status and the Error Comment of the response.
-    fn note(&self, request: &CStoreRq, outcome: Result<Stored, Refusal>) -> (Status, String) {
-        let mut receipt = self.account.receipt();
+    /// Counts, logs and records an outcome; gives the status and the Error Comment of the response.
+    async fn note(&self, request: &CStoreRq, outcome: Result<Stored, Refusal>) -> (Status, String) {
         let refusal = match outcome {
             Ok(stored) => {
+                let counts = &mut self.account.receipt().counts;
                 match stored {
-                    Stored::New => receipt.counts.stored += 1,
-                    Stored::Duplicate => receipt.counts.duplicates += 1,
-                    Stored::Quarantined => receipt.counts.quarantined += 1,
+                    Stored::New => counts.stored += 1,
+                    Stored::Duplicate => counts.duplicates += 1,
+                    Stored::Quarantined => counts.quarantined += 1,
                 }
                 return (Status::SUCCESS, String::new());
             }
             Err(refusal) => refusal,
         };
-        receipt.counts.refused += 1;
-        let calling_ae = &receipt.opening.calling_ae;
-        let sop_instance = &request.sop_instance_uid;
+        let calling_ae = {
+            let mut receipt = self.account.receipt();
+            receipt.counts.refused += 1;
+            receipt.opening.calling_ae.clone()
+        };
+        let (sop_instance, calling_ae) = (&request.sop_instance_uid, &calling_ae);
         if refusal.is_our_fault {
             StoreFailed { sop_instance, calling_ae, error: &refusal.why }.emit();
         } else {
             InstanceRefused { sop_instance, calling_ae, status: refusal.status, why: &refusal.why }.emit();
+        }
+        let ledger = &self.shared.intake.ledger;
+        let recorded = ledger.record_refusal(self.association_id, sop_instance, refusal.status.0, &refusal.why).await;
+        if let Err(error) = recorded {
+            // The sender's answer and the receipt's count do not hang on it.
+            ReceiptIncomplete { association: self.association_id, error: &error }.emit();
         }
         (refusal.status, refusal.comment())
     }

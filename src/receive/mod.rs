@@ -9,9 +9,11 @@
 //! pace         the deadlines of a message
 //! object       one object under way: identifiers, temporary file
 //! store        durable place, duplicates, quarantine, ledger row
+//! variant      how a quarantined object differs from the first one
 //! ```
 //!
-//! It needs the spool and the ledger and nothing else. Datasets are not parsed beyond their identifiers.
+//! It needs the spool and the ledger and nothing else. Datasets are not parsed beyond their identifiers,
+//! but for words about a variant that is in quarantine already.
 
 mod association;
 mod establish;
@@ -21,6 +23,7 @@ mod object;
 mod pace;
 mod receipt;
 mod store;
+mod variant;
 
 pub use listener::{Intake, ListenError, Listener};
 pub use negotiation::TRANSFER_SYNTAXES;

@@ -3,6 +3,7 @@
 use tokio::task::spawn_blocking;
 
 use super::object::{FinishedObject, Refusal};
+use super::variant;
 use crate::ledger::instances::{NewInstance, NewQuarantine, Recorded};
 use crate::ledger::{Ledger, LedgerError, now_ms};
 use crate::observe::events::receive::{InstanceDuplicate, InstanceQuarantined, InstanceStored};
@@ -59,13 +60,9 @@ async fn settle_new(row: NewInstance, spool: &Spool, ledger: &Ledger) -> Result<
         Recorded::InTime => None,
         Recorded::Late { state } => Some(state),
         Recorded::Elsewhere(other) => {
-            let why = format!("the same SOP instance came before within study {}", other.study_uid);
-            let (mover, moved) = (spool.clone(), row.clone());
-            let path = spawn_blocking(move || {
-                mover.move_to_quarantine(&moved.path, &moved.sop_instance_uid, &moved.dataset_sha256)
-            })
-            .await??;
-            return quarantine(&row, path, why, ledger).await;
+            let calling_ae = row.calling_ae.clone();
+            let variant = ledger.quarantine_elsewhere(spool, row, &other).await.map_err(Refusal::ours)?;
+            return Ok(quarantined(&variant, &calling_ae));
         }
     };
     InstanceStored {
@@ -99,30 +96,39 @@ async fn settle_taken(
         InstanceDuplicate { sop_instance: row.sop_instance_uid.as_str() }.emit();
         return Ok(Stored::Duplicate);
     }
-    let why =
-        format!("same SOP instance UID, other data set (sent as {}, {} bytes)", row.transfer_syntax, row.dataset_bytes);
     let sop_instance_uid = row.sop_instance_uid.clone();
-    let path = spawn_blocking(move || object.file.commit_quarantine(&sop_instance_uid)).await??;
-    quarantine(&row, path, why, ledger).await
-}
-
-async fn quarantine(row: &NewInstance, path: String, why: String, ledger: &Ledger) -> Result<Stored, Refusal> {
+    let first = spool.path(&row.path);
+    let (path, difference) = {
+        let spool = spool.clone();
+        spawn_blocking(move || -> Result<_, Refusal> {
+            let path = object.file.commit_quarantine(&sop_instance_uid)?;
+            let difference = variant::difference(&first, &spool.path(&path));
+            Ok((path, difference))
+        })
+        .await??
+    };
     let variant = NewQuarantine {
-        sop_instance_uid: row.sop_instance_uid.clone(),
-        study_uid: row.study_uid.clone(),
+        sop_instance_uid: row.sop_instance_uid,
+        study_uid: row.study_uid,
         path,
         dataset_sha256: row.dataset_sha256,
-        why,
+        kind: difference.kind,
+        why: format!("same SOP instance UID, other data set: {}", difference.text),
         association_id: row.association_id,
     };
     ledger.record_quarantine(&variant).await?;
+    Ok(quarantined(&variant, &row.calling_ae))
+}
+
+fn quarantined(variant: &NewQuarantine, calling_ae: &str) -> Stored {
     InstanceQuarantined {
-        study: row.study_uid.as_str(),
-        sop_instance: row.sop_instance_uid.as_str(),
-        calling_ae: &row.calling_ae,
+        study: variant.study_uid.as_str(),
+        sop_instance: variant.sop_instance_uid.as_str(),
+        calling_ae,
         path: &variant.path,
+        variant: variant.kind.name(),
         why: &variant.why,
     }
     .emit();
-    Ok(Stored::Quarantined)
+    Stored::Quarantined
 }

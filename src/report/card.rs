@@ -12,7 +12,9 @@ use super::three_planes::{Plane, View, focus};
 use super::{ObjectBytes, ReportError, Results};
 use crate::config;
 use crate::dicom::{Templates, Uid};
-use crate::study::{Analysis, AssembledStudy, Hemisphere, ModelOutcome, ObjectKind, Prior, Region, Standing, Verdict};
+use crate::study::{
+    Analysis, AssembledStudy, Hemisphere, ModelOutcome, ObjectKind, Prior, Region, Revision, Standing, Verdict,
+};
 
 /// Size of the card, pixels.
 pub const WIDTH: u32 = 1024;
@@ -36,10 +38,10 @@ pub fn card_object(results: &Results<'_>) -> Result<ObjectBytes, ReportError> {
     let kind = ObjectKind::Card;
     let class = uids::SECONDARY_CAPTURE_IMAGE_STORAGE;
     let uid = results.uids.instance(kind, 0);
-    let picture = card_picture(results.study, results.analysis, results.templates, results.report)?;
+    let picture = card_picture(results.study, results.analysis, results.templates, results.report, results.revision)?;
     let mut dataset = results.common.clone();
     let series = results.uids.series(kind);
-    put_series(&mut dataset, "OT", &series, &results.templates.card_series, &results.content);
+    put_series(&mut dataset, "OT", &series, &results.templates.card_series, &results.content, results.revision);
     put_instance(&mut dataset, class, &uid, 1, &results.content);
     put_texts_of_image_type(&mut dataset);
     put_rgb_secondary_capture(&mut dataset, HEIGHT as u16, WIDTH as u16);
@@ -56,8 +58,9 @@ pub fn card_picture(
     analysis: &Analysis,
     templates: &Templates,
     report: &config::Report,
+    revision: &Revision,
 ) -> Result<Picture, ReportError> {
-    draw(&card_svg(study, analysis, templates, report)?, WIDTH, HEIGHT, "the card")
+    draw(&card_svg(study, analysis, templates, report, revision)?, WIDTH, HEIGHT, "the card")
 }
 
 /// The card before it is drawn: its words can still be read.
@@ -66,6 +69,7 @@ pub fn card_svg(
     analysis: &Analysis,
     templates: &Templates,
     report: &config::Report,
+    revision: &Revision,
 ) -> Result<String, ReportError> {
     let words = &templates.card;
     let mut svg = Svg::new(WIDTH, HEIGHT, BACKGROUND);
@@ -74,6 +78,10 @@ pub fn card_svg(
     svg.rectangle([0.0, 0.0, f64::from(WIDTH), 64.0], BAR, 0.0);
     svg.text([MARGIN, 32.0], 23.0, "bold", BRIGHT, Anchor::Start, &words.title);
     svg.text([MARGIN, 52.0], 13.0, "normal", DIM, Anchor::Start, &words.subtitle);
+    if let Some(label) = revision.label() {
+        // Beside the title, where no text of a site's can run into it.
+        svg.text([f64::from(WIDTH) / 2.0, 40.0], 23.0, "bold", AMBER, Anchor::Middle, &label);
+    }
     svg.text([right, 30.0], 15.0, "bold", AMBER, Anchor::End, &words.notice);
     svg.text([right, 52.0], 13.0, "bold", PLAIN, Anchor::End, &words.not_verified);
 

@@ -145,7 +145,7 @@ fn series_header(
         ObjectKind::HeatmapFlair => &results.templates.heatmap_flair,
         _ => &results.templates.heatmap_t1,
     };
-    put_series(&mut dataset, "MR", &results.uids.series(kind), text, &results.content);
+    put_series(&mut dataset, "MR", &results.uids.series(kind), text, &results.content, results.revision);
     put_rgb_secondary_capture(&mut dataset, rows, columns);
     put_texts_of_image_type(&mut dataset);
     copy_frame_of_reference(&mut dataset, &stack.header);

@@ -21,6 +21,7 @@ pub mod uids;
 
 pub use result_json::result_json;
 pub use three_planes::overview_png;
+pub use uids::content_digest;
 
 use std::path::Path;
 use std::time::Instant;
@@ -30,7 +31,7 @@ use crate::dicom::templates::Texts;
 use crate::dicom::{Dataset, InvalidUid, Templates, Uid};
 use crate::observe::events::report as events;
 use crate::spool::{self, SpoolError};
-use crate::study::{Analysis, AssembledStudy, ObjectKind, RenderedObject, Standing};
+use crate::study::{Analysis, AssembledStudy, ObjectKind, RenderedObject, Revision, Standing};
 use modules::ContentTime;
 use uids::ResultUids;
 
@@ -102,6 +103,8 @@ pub struct Results<'a> {
     pub templates: &'a Templates,
     /// The effective configuration.
     pub report: &'a config::Report,
+    /// Which of the study's results this is.
+    pub revision: &'a Revision,
     /// The objects' own time.
     pub content: ContentTime,
     /// The objects' UIDs.
@@ -117,12 +120,13 @@ impl<'a> Results<'a> {
         analysis: &'a Analysis,
         templates: &'a Templates,
         report: &'a config::Report,
+        revision: &'a Revision,
     ) -> Results<'a> {
         let content = ContentTime::local(study.received_at);
-        let uids = ResultUids::new(study, analysis, templates, report, &content);
+        let uids = ResultUids::new(study, analysis, templates, report, &content, revision);
         let mut common = modules::patient_and_study::patient_and_study(study);
         modules::general_equipment::put_equipment(&mut common, analysis, templates, &content);
-        Results { study, analysis, templates, report, content, uids, common }
+        Results { study, analysis, templates, report, revision, content, uids, common }
     }
 }
 
@@ -133,13 +137,14 @@ pub fn render(
     analysis: &Analysis,
     templates: &Templates,
     report: &config::Report,
+    revision: &Revision,
     directory: &Path,
 ) -> Result<Vec<RenderedObject>, ReportError> {
     if !is_dicom(study) {
         return Ok(Vec::new());
     }
     let started = Instant::now();
-    let results = Results::new(study, analysis, templates, report);
+    let results = Results::new(study, analysis, templates, report, revision);
     let mut objects = Vec::new();
     for outcome in &analysis.outcomes {
         let Some(stack) = study.chosen(outcome.sequence) else { continue };

@@ -4,6 +4,8 @@
 //! the configuration that matters, fcdd's version, the content time and the numbers that analysis found. A UID is
 //! `2.25.` with a UUIDv5 over that text's digest, the object's kind and its index. Sending a result twice can thus
 //! never make a second copy in a PACS, and whatever changes a result gives it new UIDs.
+//!
+//! [`content_digest`] is that text's digest without the revision: two results that say the same have the same one.
 
 use std::fmt::Write;
 
@@ -13,7 +15,7 @@ use uuid::Uuid;
 use super::modules::ContentTime;
 use crate::config;
 use crate::dicom::{Templates, Uid};
-use crate::study::{Analysis, AssembledStudy, ObjectKind};
+use crate::study::{Analysis, AssembledStudy, ObjectKind, Revision};
 
 /// Namespace of all our UUIDv5, a random UUID that never changes.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6d0b_5f0c_3b9e_4c52_a6f7_0f5b_8b1d_94e3);
@@ -32,8 +34,12 @@ impl ResultUids {
         templates: &Templates,
         report: &config::Report,
         content: &ContentTime,
+        revision: &Revision,
     ) -> ResultUids {
-        let text = canonical_text(study, analysis, templates, report, content);
+        let mut text = canonical_text(study, analysis, templates, report, content);
+        if let Some(label) = revision.label() {
+            let _ = writeln!(text, "{label} of {:?}", revision.predecessor);
+        }
         ResultUids { digest: hexadecimal(&Sha256::digest(text.as_bytes())) }
     }
 
@@ -57,6 +63,18 @@ impl ResultUids {
     }
 }
 
+/// What a result says: the same for the same inputs, models, templates, configuration and findings, whichever of the
+/// study's revisions it is. Hexadecimal SHA-256.
+pub fn content_digest(
+    study: &AssembledStudy,
+    analysis: &Analysis,
+    templates: &Templates,
+    report: &config::Report,
+) -> String {
+    let content = ContentTime::local(study.received_at);
+    hexadecimal(&Sha256::digest(canonical_text(study, analysis, templates, report, &content).as_bytes()))
+}
+
 /// The UID of this installation as an observer (TID 1004).
 pub fn device_uid(templates: &Templates) -> Uid {
     let text = format!("device {} {}", templates.device.name, templates.device.serial_number);
@@ -75,8 +93,11 @@ fn canonical_text(
     for input in &study.inputs {
         let _ = writeln!(text, "input {} {}", input.sop_instance_uid, hexadecimal(&input.sha256));
     }
-    let _ = writeln!(text, "chosen {:?} {:?}", study.t1, study.flair);
-    for stack in &study.stacks {
+    let series = |index: Option<usize>| index.and_then(|i| study.stacks.get(i)).map(|s| s.series_uid.as_str());
+    let _ = writeln!(text, "chosen {:?} {:?}", series(study.t1), series(study.flair));
+    let none_chosen = study.t1.is_none() && study.flair.is_none();
+    let has_a_part = |index: usize| none_chosen || [study.t1, study.flair].contains(&Some(index));
+    for (_, stack) in study.stacks.iter().enumerate().filter(|(index, _)| has_a_part(*index)) {
         let _ = writeln!(text, "stack {} {} {:?}", stack.series_uid, stack.index_in_series, stack.verdict);
     }
     let _ = writeln!(text, "templates {}", templates.digest());

@@ -115,8 +115,8 @@ pub struct InputDigest {
 pub struct AssembledStudy {
     /// Study Instance UID.
     pub study_uid: Uid,
-    /// When the newest input object reached this machine. Results carry it as their content date, so
-    /// that rendering twice gives the same bytes.
+    /// When the newest of the [inputs](Self::inputs) reached this machine. Results carry it as their content date,
+    /// so that rendering twice gives the same bytes.
     pub received_at: jiff::Timestamp,
     /// Every stack, in the order of series number, series UID and stack index.
     pub stacks: Vec<Stack>,
@@ -128,7 +128,8 @@ pub struct AssembledStudy {
     pub problems: Vec<Reason>,
     /// Header of one image of the study, without pixel data: source of the patient and study modules.
     pub header: Arc<Dataset>,
-    /// Every input object that took part, sorted by SOP instance UID.
+    /// The objects that results rest on, sorted by SOP instance UID: those of the chosen T1 and FLAIR, or every object
+    /// of the study when none was chosen.
     pub inputs: Vec<InputDigest>,
 }
 

@@ -10,6 +10,8 @@ pub mod group;
 pub mod in_flight;
 pub mod objects;
 pub mod prior;
+pub mod revision;
+pub mod selection;
 pub mod series_verdict;
 
 pub use analysis::{
@@ -20,4 +22,6 @@ pub use group::{Group, UnknownGroup};
 pub use in_flight::InFlight;
 pub use objects::{ObjectKind, RenderedObject};
 pub use prior::Prior;
+pub use revision::{ReportReference, Revision};
+pub use selection::{Change, SelectedVolume, Selection};
 pub use series_verdict::SeriesVerdict;

@@ -1,9 +1,9 @@
 //! The closed list of what assembly can say about a stack of images.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Whether a stack is a usable volume; if not, the one reason that an operator should hear, with its numbers.
-#[derive(Debug, Clone, PartialEq, Serialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum SeriesVerdict {
     /// A regular, complete volume.

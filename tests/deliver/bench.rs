@@ -17,9 +17,9 @@ use fcdd::config::Destination;
 use fcdd::deliver::{Deliveries, Rules, StudyFacts};
 use fcdd::dicom::{AeTitle, Uid};
 use fcdd::ledger::overview::StudyDetails;
-use fcdd::ledger::studies::FinishedAnalysis;
+use fcdd::ledger::result_record::{DeliveryFacts, ResultObject, ResultRecord};
 use fcdd::ledger::{Ledger, StudyState};
-use fcdd::study::{ObjectKind, RenderedObject, Verdict};
+use fcdd::study::{ObjectKind, RenderedObject, Selection};
 use sqlx::Connection;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -79,18 +79,26 @@ impl Bench {
             untrained: false,
         };
         let outbox = Rules::new(destinations).unwrap().outbox(&facts, &objects);
-        let finished = FinishedAnalysis {
-            study_uid: &Uid::parse(uid).unwrap(),
+        let record = ResultRecord {
+            format: ResultRecord::FORMAT,
+            study_uid: Uid::parse(uid).unwrap(),
+            revision: 1,
+            looked_at_ms: 0,
             failure: None,
-            verdict: &Verdict::NotSuspected,
+            verdict: "not_suspected".into(),
             probability: Some(0.1),
-            result_json: "{}",
-            series: &[],
-            objects: &objects,
-            outbox: &outbox,
-            spool: self.spool(),
+            selection: Selection::default(),
+            content_digest: uid.to_owned(),
+            result: serde_json::json!({}),
+            series: Vec::new(),
+            objects: ResultObject::of(&objects, self.spool()),
+            facts: DeliveryFacts {
+                calling_ae: facts.calling_ae,
+                study_description: facts.study_description,
+                untrained: false,
+            },
         };
-        self.ledger.finish_analysis(finished).await.unwrap();
+        self.ledger.finish_analysis(&record, &outbox).await.unwrap();
         self.wake.notify_one();
     }
 

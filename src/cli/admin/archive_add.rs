@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::super::studies::{LEDGER_FILE, load_config};
-use crate::assemble::{self, DecodeLimits};
+use crate::assemble::{self, DecodeLimits, VolumesWanted};
 use crate::config::Config;
 use crate::config::sequences::SequenceRules;
 use crate::dicom::Uid;
@@ -103,12 +103,15 @@ fn files_of(config: &Config, study: &Uid) -> anyhow::Result<Vec<PathBuf>> {
     runtime.block_on(async {
         let ledger = Ledger::open_existing(&config.spool.directory.join(LEDGER_FILE)).await?;
         let row = ledger.study(study).await?;
-        let paths = ledger.instance_paths(study).await?;
+        let files = ledger.instance_files(study).await?;
         ledger.close().await;
         if row.state == StudyState::Receiving {
             bail!("study {study} is still being received; try again when it is complete");
         }
-        Ok(paths.iter().map(|path| config.spool.directory.join(path)).collect())
+        if files.is_empty() && row.files_removed_at.is_some() {
+            bail!("the files of study {study} left the spool; let the PACS send it again");
+        }
+        Ok(files.iter().map(|file| config.spool.directory.join(&file.path)).collect())
     })
 }
 
@@ -122,8 +125,8 @@ fn assemble(config: &Config, study: &Uid, files: &[PathBuf]) -> anyhow::Result<A
         memory_mib: config.assemble.decode_memory_mib,
         executable: None,
     };
-    let (study, _left_out_and_logged) =
-        assemble::assemble_study(study, files, &rules, &decode).context("the study's files in the spool")?;
+    let (study, _left_out_and_logged) = assemble::assemble_study(study, files, &rules, &decode, VolumesWanted::Chosen)
+        .context("the study's files in the spool")?;
     Ok(study)
 }
 

@@ -10,7 +10,7 @@ static STUDIES_FAILED: Counter = Counter::new("fcdd_studies_failed_total", "Stud
 static STUDIES_IGNORED: Counter =
     Counter::new("fcdd_studies_not_for_analysis_total", "Studies that the rules keep from analysis.");
 static STUDIES_EXPIRED: Counter =
-    Counter::new("fcdd_studies_expired_total", "Studies not for analysis that left the spool.");
+    Counter::new("fcdd_studies_expired_total", "Studies, delivered or not for analysis, whose files left the spool.");
 static MODELS_TAKEN_OVER: Counter =
     Counter::new("fcdd_models_taken_over_total", "Times that other models were taken over without a restart.");
 static MODELS_KEPT: Counter =
@@ -121,6 +121,8 @@ pub struct TakenUp {
     pub analyses: u64,
     /// Objects in the spool that the ledger did not know.
     pub objects: u64,
+    /// Results in the spool that the ledger did not know.
+    pub results: u64,
     /// Associations that were open when the process ended.
     pub associations: u64,
 }
@@ -128,10 +130,11 @@ pub struct TakenUp {
 impl TakenUp {
     /// Logs it, if there was anything.
     pub fn emit(&self) {
-        if self.analyses + self.objects + self.associations > 0 {
+        if self.analyses + self.objects + self.results + self.associations > 0 {
             tracing::warn!(
                 interrupted_analyses = self.analyses,
                 objects_missing_in_ledger = self.objects,
+                results_missing_in_ledger = self.results,
                 associations_lost = self.associations,
                 "took up what the last run left"
             );
@@ -194,6 +197,8 @@ impl StudyIgnored<'_> {
 pub struct StudyReported<'a> {
     /// The study.
     pub study_uid: &'a str,
+    /// Number of this result among the study's results.
+    pub revision: u32,
     /// The verdict's code.
     pub verdict: &'a str,
     /// The fused probability, if there is one.
@@ -210,12 +215,43 @@ impl StudyReported<'_> {
         STUDIES_ANALYZED.increment();
         tracing::info!(
             study = self.study_uid,
+            revision = self.revision,
             verdict = self.verdict,
             probability = self.probability,
             objects = self.objects,
             seconds = format_args!("{:.2}", self.seconds),
             "reported"
         );
+    }
+}
+
+/// Images that came late changed nothing that the study's last result is about.
+pub struct ResultStands<'a> {
+    /// The study.
+    pub study_uid: &'a str,
+    /// Why it stands.
+    pub because: &'a str,
+}
+
+impl ResultStands<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        tracing::info!(study = self.study_uid, because = self.because, "the result stands");
+    }
+}
+
+/// Late images have come to rest; analysis looks at them.
+pub struct StudyReopened<'a> {
+    /// The study.
+    pub study_uid: &'a str,
+    /// Where it stood.
+    pub state: &'a str,
+}
+
+impl StudyReopened<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        tracing::info!(study = self.study_uid, was = self.state, "images came late: the study is looked at again");
     }
 }
 
@@ -239,17 +275,19 @@ impl StudyFailed<'_> {
     }
 }
 
-/// A study that is not for analysis left the spool.
-pub struct StudyExpired<'a> {
+/// A study that is not for analysis, or was delivered, left the spool.
+pub struct StudyRemoved<'a> {
     /// The study.
     pub study_uid: &'a str,
+    /// Its state.
+    pub was: &'a str,
 }
 
-impl StudyExpired<'_> {
+impl StudyRemoved<'_> {
     /// Logs and counts it.
     pub fn emit(&self) {
         STUDIES_EXPIRED.increment();
-        tracing::info!(study = self.study_uid, "not for analysis and expired: removed from the spool");
+        tracing::info!(study = self.study_uid, was = self.was, "old enough: its files left the spool");
     }
 }
 

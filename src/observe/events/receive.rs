@@ -227,6 +227,8 @@ pub struct InstanceQuarantined<'a> {
     pub calling_ae: &'a str,
     /// The variant's file, relative to the spool.
     pub path: &'a str,
+    /// How it differs: `transfer_syntax`, `demographics`, `other_study` or `other`.
+    pub variant: &'a str,
     /// One sentence.
     pub why: &'a str,
 }
@@ -240,9 +242,25 @@ impl InstanceQuarantined<'_> {
             sop_instance = self.sop_instance,
             calling_ae = self.calling_ae,
             path = self.path,
+            variant = self.variant,
             why = self.why,
             "object quarantined; the first one stays as it is"
         );
+    }
+}
+
+/// A refused object could not be noted in the ledger; the receipt still counts it.
+pub struct ReceiptIncomplete<'a> {
+    /// The association's row.
+    pub association: i64,
+    /// Why.
+    pub error: &'a dyn std::fmt::Display,
+}
+
+impl ReceiptIncomplete<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        tracing::warn!(association = self.association, error = %self.error, "cannot note which object was refused");
     }
 }
 

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use super::elements::{put_text, put_u16};
 use crate::dicom::templates::SeriesText;
 use crate::dicom::{Dataset, Uid};
+use crate::study::Revision;
 
 /// Content date and time: when the newest input reached this machine, in the machine's time zone.
 ///
@@ -38,12 +39,19 @@ impl ContentTime {
     }
 }
 
-/// Adds the series, its number, description and modality.
-pub fn put_series(dataset: &mut Dataset, modality: &str, series: &Uid, text: &SeriesText, content: &ContentTime) {
+/// Adds the series, its number, description (of what replaces a result with its revision) and modality.
+pub fn put_series(
+    dataset: &mut Dataset,
+    modality: &str,
+    series: &Uid,
+    text: &SeriesText,
+    content: &ContentTime,
+    revision: &Revision,
+) {
     put_text(dataset, tags::MODALITY, VR::CS, modality);
     put_text(dataset, tags::SERIES_INSTANCE_UID, VR::UI, series.as_str());
     put_text(dataset, tags::SERIES_NUMBER, VR::IS, &text.number.to_string());
-    put_text(dataset, tags::SERIES_DESCRIPTION, VR::LO, &text.description);
+    put_text(dataset, tags::SERIES_DESCRIPTION, VR::LO, &text.description_of(revision.label().as_deref()));
     put_text(dataset, tags::SERIES_DATE, VR::DA, &content.date);
     put_text(dataset, tags::SERIES_TIME, VR::TM, &content.time);
     // A head has no side; validators want the attribute all the same (type 2C).

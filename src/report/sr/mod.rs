@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use dicom_core::VR;
 use dicom_dictionary_std::tags;
 
-use super::modules::elements::{encode_file, put_code, put_sequence, put_text};
+use super::modules::elements::{encode_file, put_code, put_sequence, put_text, reference_item};
 use super::modules::series_and_sop::{put_instance, put_series};
 use super::{ObjectBytes, ReportError, Results};
 use crate::dicom::templates::Concepts;
@@ -31,9 +31,10 @@ pub fn report_object(results: &Results<'_>) -> Result<ObjectBytes, ReportError> 
 
     let mut document = results.common.clone();
     let series = results.uids.series(kind);
-    put_series(&mut document, "SR", &series, &results.templates.report_series, &results.content);
+    put_series(&mut document, "SR", &series, &results.templates.report_series, &results.content, results.revision);
     put_instance(&mut document, class, &uid, 1, &results.content);
     put_document_general(&mut document, results);
+    put_predecessor(&mut document, results);
     image_library::put_evidence(&mut document, &results.study.study_uid, &images);
     measurement_report::root(results, &images).put_into(&mut document);
 
@@ -60,6 +61,19 @@ fn put_private_schemes(document: &mut Dataset, concepts: &Concepts) {
         item
     });
     put_sequence(document, tags::CODING_SCHEME_IDENTIFICATION_SEQUENCE, items.collect());
+}
+
+/// Names the report that this one replaces (PS3.3 C.17.2.1, Hierarchical SOP Instance Reference Macro C.17-3).
+fn put_predecessor(document: &mut Dataset, results: &Results<'_>) {
+    let Some(before) = &results.revision.predecessor else { return };
+    let mut series = Dataset::new_empty();
+    put_text(&mut series, tags::SERIES_INSTANCE_UID, VR::UI, before.series_uid.as_str());
+    let reference = reference_item(&before.sop_class_uid, &before.sop_instance_uid, None);
+    put_sequence(&mut series, tags::REFERENCED_SOP_SEQUENCE, vec![reference]);
+    let mut study = Dataset::new_empty();
+    put_text(&mut study, tags::STUDY_INSTANCE_UID, VR::UI, results.study.study_uid.as_str());
+    put_sequence(&mut study, tags::REFERENCED_SERIES_SEQUENCE, vec![series]);
+    put_sequence(document, tags::PREDECESSOR_DOCUMENTS_SEQUENCE, vec![study]);
 }
 
 /// SR Document Series and General (PS3.3 C.17.1, C.17.2), but for the evidence.

@@ -1,0 +1,153 @@
+//! What leaves the spool: studies that are not for analysis, which are forgotten, and delivered ones, of which the
+//! study, its verdicts and its report's deliveries stay in the ledger.
+//!
+//! The caller sets the files aside while the transaction is open: rows and files go together, or both stay. After a
+//! kill between the two, start-up finds the files set aside and the rows still there, and puts the files back.
+
+use jiff::Timestamp;
+use sqlx::{Sqlite, Transaction};
+
+use super::studies::{STUDY_COLUMNS, StudyRow, study_row};
+use super::{Doing, Ledger, LedgerError, now_ms};
+use crate::dicom::Uid;
+use crate::spool::SpoolError;
+
+/// Studies that are removed before others get their turn.
+const AT_ONCE: u32 = 100;
+
+/// Why a study was not removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemovalError {
+    /// The ledger cannot be written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Its files cannot be removed.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+/// What may be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Not for analysis, and the last object came before this.
+    NotForAnalysis(Timestamp),
+    /// Everything was delivered, nothing was refused, and the last object and the last delivery came before this.
+    Delivered(Timestamp),
+}
+
+impl Due {
+    /// The condition on a row of `studies`; `?1` is the time.
+    fn condition(self) -> &'static str {
+        match self {
+            Due::NotForAnalysis(_) => "state = 'not_for_analysis' AND last_received_at < ?1",
+            // A refused delivery waits for an operator: that study is not delivered.
+            Due::Delivered(_) => {
+                "state = 'delivered' AND (files_removed_at IS NULL OR last_received_at > files_removed_at)
+                 AND last_received_at < ?1 AND state_since < ?1 AND late_since IS NULL
+                 AND NOT EXISTS (SELECT 1 FROM objects o JOIN outbox b ON b.sop_instance_uid = o.sop_instance_uid
+                                 WHERE o.study_uid = studies.study_uid AND b.status IN ('refused', 'waiting'))"
+            }
+        }
+    }
+
+    fn before_ms(self) -> i64 {
+        match self {
+            Due::NotForAnalysis(before) | Due::Delivered(before) => before.as_millisecond(),
+        }
+    }
+}
+
+impl Ledger {
+    /// Studies that may be removed, oldest first.
+    pub async fn due_for_removal(&self, due: Due) -> Result<Vec<StudyRow>, LedgerError> {
+        sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT {STUDY_COLUMNS} FROM studies WHERE {} ORDER BY last_received_at LIMIT {AT_ONCE}",
+            due.condition()
+        )))
+        .bind(due.before_ms())
+        .try_map(|row| study_row(&row))
+        .fetch_all(&self.readers)
+        .await
+        .doing("list what may be removed")
+    }
+
+    /// Removes a study; `files` takes its files away, also those in quarantine, whose paths it is given. False when the
+    /// study is no longer due: a retry or an image came first.
+    pub async fn remove_study(
+        &self,
+        study_uid: &Uid,
+        due: Due,
+        files: impl FnOnce(&[String]) -> Result<(), SpoolError>,
+    ) -> Result<bool, RemovalError> {
+        let doing = "remove a study";
+        let mut tx = self.begin(doing).await?;
+        let is_due: Option<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
+            "SELECT 1 FROM studies WHERE study_uid = ?2 AND {}",
+            due.condition()
+        )))
+        .bind(due.before_ms())
+        .bind(study_uid.as_str())
+        .fetch_optional(&mut *tx)
+        .await
+        .doing(doing)?;
+        if is_due.is_none() {
+            return Ok(false);
+        }
+        let quarantined: Vec<String> = sqlx::query_scalar("SELECT path FROM quarantine WHERE study_uid = ?1")
+            .bind(study_uid.as_str())
+            .fetch_all(&mut *tx)
+            .await
+            .doing(doing)?;
+        match due {
+            Due::NotForAnalysis(_) => forget(&mut tx, study_uid).await?,
+            Due::Delivered(_) => keep_the_memory(&mut tx, study_uid).await?,
+        }
+        files(&quarantined)?;
+        tx.commit().await.doing(doing)?;
+        Ok(true)
+    }
+
+    /// Whether the ledger has objects of a study in the spool: files that were set aside must then come back.
+    pub async fn has_instances(&self, study_uid: &Uid) -> Result<bool, LedgerError> {
+        sqlx::query_scalar("SELECT EXISTS (SELECT 1 FROM instances WHERE study_uid = ?1)")
+            .bind(study_uid.as_str())
+            .fetch_one(&self.readers)
+            .await
+            .doing("look for a study's objects")
+    }
+}
+
+/// Nothing of the study stays.
+async fn forget(tx: &mut Transaction<'static, Sqlite>, study_uid: &Uid) -> Result<(), LedgerError> {
+    for statement in [
+        "DELETE FROM instances WHERE study_uid = ?1",
+        "DELETE FROM series_verdicts WHERE study_uid = ?1",
+        "DELETE FROM outbox WHERE sop_instance_uid IN (SELECT sop_instance_uid FROM objects WHERE study_uid = ?1)",
+        "DELETE FROM objects WHERE study_uid = ?1",
+        "DELETE FROM quarantine WHERE study_uid = ?1",
+        "DELETE FROM studies WHERE study_uid = ?1",
+    ] {
+        sqlx::query(statement).bind(study_uid.as_str()).execute(&mut **tx).await.doing("forget a study")?;
+    }
+    Ok(())
+}
+
+/// The study, its verdicts and its report stay; rows per image go: a ledger keeps a million studies, not all their slices.
+async fn keep_the_memory(tx: &mut Transaction<'static, Sqlite>, study_uid: &Uid) -> Result<(), LedgerError> {
+    for statement in [
+        "DELETE FROM instances WHERE study_uid = ?1",
+        "DELETE FROM quarantine WHERE study_uid = ?1",
+        "DELETE FROM outbox WHERE sop_instance_uid IN
+             (SELECT sop_instance_uid FROM objects WHERE study_uid = ?1 AND kind <> 'report')",
+        "DELETE FROM objects WHERE study_uid = ?1 AND kind <> 'report'",
+    ] {
+        sqlx::query(statement).bind(study_uid.as_str()).execute(&mut **tx).await.doing("remove a study's rows")?;
+    }
+    sqlx::query("UPDATE studies SET files_removed_at = ?2 WHERE study_uid = ?1")
+        .bind(study_uid.as_str())
+        .bind(now_ms())
+        .execute(&mut **tx)
+        .await
+        .doing("remove a study's rows")?;
+    Ok(())
+}
