@@ -30,11 +30,12 @@ use crate::deliver::rules::{InvalidRule, Rules};
 use crate::dicom::peer::{AeTitle, InvalidPeer};
 use crate::ledger::instances::RebuildError;
 use crate::ledger::removal::RemovalError;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, SetAsideLedger};
 use crate::observe::events::daemon as events;
 use crate::pipeline::{Pipeline, PipelineError};
 use crate::receive::{Intake, ListenError, Listener};
-use crate::spool::{Spool, SpoolError};
+use crate::spool::room::RoomWatch;
+use crate::spool::{Spool, SpoolError, sentinel};
 use crate::study::InFlight;
 
 /// Why the daemon did not start, or stopped.
@@ -95,8 +96,14 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
 /// Runs the daemon until `stop` is cancelled.
 pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), DaemonError> {
     let config = Arc::new(config);
+    if config.spool.mounted {
+        sentinel::require(&config.spool.directory)?;
+    }
     let spool = Spool::open(&config.spool.directory)?;
-    let ledger = Ledger::open(&spool.ledger_path()).await?;
+    let (ledger, damaged) = Ledger::open_or_begin_anew(&spool.ledger_path()).await?;
+    if let Some(SetAsideLedger { path, why }) = &damaged {
+        events::LedgerSetAside { path, why }.emit();
+    }
     let associations = ledger.close_leftover_associations().await?;
     housekeeping::decide_what_is_aside(&ledger, &spool).await?;
     let rebuilt = ledger.rebuild_from_spool(&spool).await?;
@@ -125,12 +132,9 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Daemon
 
     let in_flight = InFlight::new();
     let wake_ups = WakeUps::default();
-    let intake = Intake {
-        spool: spool.clone(),
-        ledger: ledger.clone(),
-        in_flight: in_flight.clone(),
-        min_free_mib: config.spool.min_free_mib,
-    };
+    let room = Arc::new(RoomWatch::new(spool.clone(), config.spool.steps()));
+    let intake =
+        Intake { spool: spool.clone(), ledger: ledger.clone(), in_flight: in_flight.clone(), room: room.clone() };
     let listener = Listener::bind(&config.receive, intake).await?;
     let address = listener.local_addr();
     let drain = Duration::from_secs_f64(config.observe.drain_s);
@@ -165,7 +169,16 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Daemon
         .run(stop.clone()),
     );
     tasks.spawn(model_watch::run(config.clone(), pipeline, stop.clone()));
-    tasks.spawn(housekeeping::run(config.clone(), ledger.clone(), spool.clone(), wake_ups.clone(), stop.clone()));
+    tasks.spawn(
+        housekeeping::Housekeeping {
+            config: config.clone(),
+            ledger: ledger.clone(),
+            spool: spool.clone(),
+            room,
+            wake_ups,
+        }
+        .run(stop.clone()),
+    );
 
     events::Ready { address, ae_title: &config.receive.ae_title, models: &models.join(", ") }.emit();
     // Outside systemd there is nobody to notify, which is no error.

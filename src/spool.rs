@@ -9,6 +9,7 @@
 //! results/<study uid>/<sop uid>.dcm      rendered result objects, immutable
 //! results/<study uid>/revision-<n>.json  what the n-th analysis left in the ledger (ledger::result_record)
 //! ledger.sqlite                          the ledger (see crate::ledger)
+//! fcdd-spool                             proves that the file system is mounted (sentinel; where it was asked for)
 //! ```
 //!
 //! 1. A name outside `incoming/` appears only by rename, after the file's data was synced; then the directory is synced.
@@ -18,14 +19,16 @@
 
 pub mod incoming;
 pub mod received_file;
+pub mod room;
+pub mod sentinel;
 pub mod set_aside;
 
 pub use incoming::{Commit, Committed, IncomingFile, RenameCommit};
 
 use std::collections::HashSet;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -47,6 +50,22 @@ pub enum SpoolError {
     /// Another process uses the spool.
     #[error("the spool {directory} is in use by another process; is fcdd already running?")]
     InUse {
+        /// The spool's directory.
+        directory: PathBuf,
+    },
+    /// The file system of the spool is not mounted.
+    #[error(
+        "the spool {directory} is not mounted: it has no file fcdd-spool (spool.mounted is set); mount it, or, if this is a new spool, run `fcdd prepare-spool` once it is mounted"
+    )]
+    NotMounted {
+        /// The spool's directory.
+        directory: PathBuf,
+    },
+    /// What is at the spool's path is not the spool that was opened.
+    #[error(
+        "the spool {directory} is not the one that was opened: its file system was unmounted or the directory replaced; bring it back, or restart fcdd"
+    )]
+    Replaced {
         /// The spool's directory.
         directory: PathBuf,
     },
@@ -140,6 +159,7 @@ pub fn write_all_durably(files: &[(PathBuf, Vec<u8>)]) -> Result<(), SpoolError>
     directories.into_iter().try_for_each(sync_directory)
 }
 
+const LOCK: &str = "spool.lock";
 const INCOMING: &str = "incoming";
 const STUDIES: &str = "studies";
 const QUARANTINE: &str = "quarantine";
@@ -162,8 +182,8 @@ struct Shared {
     durable_directories: Mutex<HashSet<PathBuf>>,
     /// Held for reading from an object's commit to its row, for writing while a study is removed.
     removal: tokio::sync::RwLock<()>,
-    /// Held for as long as the spool is open.
-    _lock: File,
+    /// Held for as long as the spool is open; also tells whether the spool's path still leads here.
+    lock: File,
 }
 
 impl Spool {
@@ -176,7 +196,7 @@ impl Spool {
     /// The same with another way to make files durable.
     pub fn open_with(directory: &Path, commit: Box<dyn Commit>) -> Result<Spool, SpoolError> {
         make_directory(directory, true)?;
-        let lock_path = directory.join("spool.lock");
+        let lock_path = directory.join(LOCK);
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
@@ -209,7 +229,7 @@ impl Spool {
                 commit,
                 durable_directories: Mutex::default(),
                 removal: tokio::sync::RwLock::default(),
-                _lock: lock,
+                lock,
             }),
         })
     }
@@ -314,12 +334,20 @@ impl Spool {
     }
 }
 
-/// Makes a directory that only we may enter; an existing one is left as it is.
+/// Makes a directory that only we may enter; from an existing one everybody else is shut out.
 fn make_directory(directory: &Path, with_parents: bool) -> Result<(), SpoolError> {
     match DirBuilder::new().mode(0o700).recursive(with_parents).create(directory) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
-        made => made.at("make the directory", directory),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists || !directory.is_dir() => {
+            return Err(error).at("make the directory", directory);
+        }
+        _ => {}
     }
+    let permissions = std::fs::metadata(directory).at("look at", directory)?.permissions();
+    if permissions.mode() & 0o077 != 0 {
+        let private = Permissions::from_mode(permissions.mode() & 0o700);
+        std::fs::set_permissions(directory, private).at("close to others", directory)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -336,6 +364,20 @@ mod tests {
         let spool = Spool::open(directory.path()).unwrap();
         assert_eq!(std::fs::read_dir(directory.path().join("incoming")).unwrap().count(), 0);
         assert!(spool.free_mib().unwrap() > 0);
+    }
+
+    #[test]
+    fn a_spool_that_others_could_enter_is_closed() {
+        let directory = tempfile::tempdir().unwrap();
+        let studies = directory.path().join("studies");
+        std::fs::create_dir(&studies).unwrap();
+        for open in [directory.path(), &studies] {
+            std::fs::set_permissions(open, Permissions::from_mode(0o755)).unwrap();
+        }
+        let _spool = Spool::open(directory.path()).unwrap();
+        for closed in [directory.path(), &studies] {
+            assert_eq!(std::fs::metadata(closed).unwrap().permissions().mode() & 0o777, 0o700);
+        }
     }
 
     #[test]

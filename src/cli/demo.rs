@@ -6,6 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -23,6 +24,7 @@ use crate::ledger::{Ledger, StudyState};
 use crate::phantom::{self, Protocol, Scanner, Size, Subject, SubjectOptions};
 use crate::receive::{Intake, Listener};
 use crate::spool::Spool;
+use crate::spool::room::RoomWatch;
 use crate::study::InFlight;
 
 const DAEMON_AE: &str = "FCDD_DEMO";
@@ -205,7 +207,9 @@ impl ReceivingAe {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             ..config::Receive::default()
         };
-        let intake = Intake { spool, ledger, in_flight: InFlight::new(), min_free_mib: 64 };
+        let steps = config::Spool { min_free_mib: 64, ..config::Spool::default() }.steps();
+        let room = Arc::new(RoomWatch::new(spool.clone(), steps));
+        let intake = Intake { spool, ledger, in_flight: InFlight::new(), room };
         let listener = Listener::bind(&receive, intake).await?;
         let port = listener.local_addr().port();
         tokio::spawn(listener.run(stop, Duration::from_secs(2)));

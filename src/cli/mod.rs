@@ -6,18 +6,22 @@ pub mod progress;
 
 mod admin;
 mod analyze;
+mod associations;
 mod check_config;
 mod decode;
+mod deliveries;
 mod demo;
 mod echo;
 mod export;
 mod models;
 mod phantom;
+mod prepare_spool;
 mod resources;
 mod send;
 mod serve;
 mod status;
 mod studies;
+mod table;
 mod volume;
 
 use std::process::ExitCode;
@@ -61,6 +65,12 @@ enum Command {
     Models(models::Args),
     /// List, show and retry studies of the ledger.
     Studies(studies::Args),
+    /// The receipts of associations: what was offered, stored and refused, and why they ended.
+    Associations(associations::Args),
+    /// What became of the results, per study and destination.
+    Deliveries(deliveries::Args),
+    /// Prove that the spool's file system is mounted (once).
+    PrepareSpool(prepare_spool::Args),
     /// The daemon's state in five lines.
     Status(status::Args),
     /// Decode compressed pixels for a parent process (used by fcdd itself).
@@ -84,6 +94,9 @@ pub fn main() -> ExitCode {
         Command::Admin(args) => admin::run(args),
         Command::Models(args) => models::run(args),
         Command::Studies(args) => studies::run(args),
+        Command::Associations(args) => associations::run(args),
+        Command::Deliveries(args) => deliveries::run(args),
+        Command::PrepareSpool(args) => prepare_spool::run(args),
         Command::Status(args) => status::run(args),
         Command::Decode(args) => decode::run(args),
     };

@@ -26,6 +26,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     observe::log::init(&config.observe);
+    // Everything that is written here is patients' data or says something about it.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(daemon::run(config));
     // Work that the drain's bound left behind (a running inference) must not hold the exit.

@@ -10,6 +10,7 @@ use super::studies::{LEDGER_FILE, load_config, print};
 use crate::config::Config;
 use crate::ledger::Ledger;
 use crate::ledger::overview::{OutboxCounts, Overview};
+use crate::spool::room::Level;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: fcdd status --config /etc/fcdd/fcdd.toml
@@ -39,8 +40,14 @@ struct Disk {
     directory: PathBuf,
     free_mib: u64,
     total_mib: u64,
+    /// Below this, the log warns.
+    warn_free_mib: u64,
     /// Below this, associations are rejected.
     min_free_mib: u64,
+    /// Below this, objects in flight are refused too.
+    reserve_free_mib: u64,
+    /// `enough`, `low`, `rejecting` or `refusing`; on the way up the daemon may still be a step lower.
+    level: &'static str,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,11 +80,15 @@ fn disk(config: &Config) -> Option<Disk> {
     let directory = &config.spool.directory;
     let space = rustix::fs::statvfs(directory).ok()?;
     let mib = |blocks: u64| blocks.saturating_mul(space.f_frsize) >> 20;
+    let (steps, free_mib) = (config.spool.steps(), mib(space.f_bavail));
     Some(Disk {
         directory: directory.clone(),
-        free_mib: mib(space.f_bavail),
+        free_mib,
         total_mib: mib(space.f_blocks),
-        min_free_mib: config.spool.min_free_mib,
+        warn_free_mib: steps.warn_mib,
+        min_free_mib: steps.min_mib,
+        reserve_free_mib: steps.reserve_mib,
+        level: steps.level(free_mib, Level::Enough).name(),
     })
 }
 
@@ -148,7 +159,12 @@ impl Status {
 
     fn disk_line(&self) -> String {
         let Some(disk) = &self.disk else { return "cannot be measured".to_owned() };
-        let warning = if disk.free_mib < disk.min_free_mib { "; TOO LOW, associations are rejected" } else { "" };
+        let warning = match disk.level {
+            "enough" => "",
+            "low" => "; GETTING LOW",
+            "rejecting" => "; TOO LOW, associations are rejected",
+            _ => "; FULL, nothing is taken any more",
+        };
         let gib = |mib: u64| mib as f64 / 1024.0;
         format!(
             "{:.1} GiB free of {:.1} in {} (at least {:.1} are kept){warning}",

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use jiff::Timestamp;
 
+use super::table::table;
 use crate::config::Config;
 use crate::dicom::Uid;
 use crate::ledger::outbox::OutboxStatus;
@@ -79,7 +80,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         let text = match args.command {
             Command::List { state, limit } => {
                 let studies = ledger.list_studies(limit, state).await?;
-                if args.json { serde_json::to_string_pretty(&studies)? + "\n" } else { table(&studies) }
+                if args.json { serde_json::to_string_pretty(&studies)? + "\n" } else { list(&studies) }
             }
             Command::Show { study } => {
                 let details = ledger.show_study(&study).await?;
@@ -131,11 +132,10 @@ pub(super) fn local(time: Timestamp) -> String {
     time.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
-fn table(studies: &[StudyRow]) -> String {
+fn list(studies: &[StudyRow]) -> String {
     if studies.is_empty() {
         return "no studies\n".to_owned();
     }
-    let header = ["LAST IMAGE", "STATE", "VERDICT", "P", "FROM", "STUDY", "WHY"].map(str::to_owned);
     let row = |study: &StudyRow| {
         [
             local(study.last_received_at),
@@ -147,17 +147,7 @@ fn table(studies: &[StudyRow]) -> String {
             study.reason.clone(),
         ]
     };
-    let rows: Vec<[String; 7]> = std::iter::once(header).chain(studies.iter().map(row)).collect();
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().enumerate().map(|(column, cell)| {
-            let width = rows.iter().filter_map(|r| r.get(column)).map(|c| c.chars().count()).max().unwrap_or(0);
-            format!("{cell:width$}")
-        });
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    table(["LAST IMAGE", "STATE", "VERDICT", "P", "FROM", "STUDY", "WHY"], studies.iter().map(row))
 }
 
 fn describe(details: &StudyDetails) -> Result<String, std::fmt::Error> {
@@ -178,12 +168,26 @@ fn describe(details: &StudyDetails) -> Result<String, std::fmt::Error> {
     if study.late_instances > 0 {
         writeln!(text, "late         {} objects came after the study was complete", study.late_instances)?;
     }
-    if details.quarantined > 0 {
-        writeln!(text, "quarantined  {} objects came again with other bytes", details.quarantined)?;
+    if !details.quarantined.is_empty() {
+        writeln!(text, "quarantined  {} objects came again with other bytes", details.quarantined.len())?;
+        for variant in &details.quarantined {
+            writeln!(
+                text,
+                "  {} {}: {} ({})",
+                variant.kind,
+                variant.sop_instance_uid,
+                variant.why,
+                variant.path.display()
+            )?;
+        }
+    }
+    if let Some(at) = study.files_removed_at {
+        writeln!(text, "files        left the spool at {}", local(at))?;
     }
     if let Some(verdict) = &study.verdict {
         let probability = study.probability.map_or_else(String::new, |p| format!(", probability {p:.3}"));
-        writeln!(text, "verdict      {verdict}{probability}")?;
+        let revision = if study.revision > 1 { format!(", rev {}", study.revision) } else { String::new() };
+        writeln!(text, "verdict      {verdict}{probability}{revision}")?;
     }
     for series in &details.series {
         writeln!(text, "\nseries {}: {} objects, {} bytes", series.series_uid, series.instances, series.bytes)?;

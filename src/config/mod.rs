@@ -100,8 +100,16 @@ pub struct Receive {
 pub struct Spool {
     /// Directory of the spool and the ledger.
     pub directory: PathBuf,
+    /// The directory is on a file system of its own: the daemon starts only where `fcdd prepare-spool` has left its
+    /// sentinel.
+    pub mounted: bool,
+    /// Below this much free space (MiB) the administrator is warned; without: four times `min_free_mib`.
+    pub warn_free_mib: Option<u64>,
     /// Below this much free space (MiB) new associations are rejected (transient).
     pub min_free_mib: u64,
+    /// Below this much free space (MiB) objects of open associations are refused too (A700H): the rest is for finishing
+    /// what is there. Without: a quarter of `min_free_mib`.
+    pub reserve_free_mib: Option<u64>,
     /// Days after which studies that are not for analysis leave the spool.
     pub keep_not_for_analysis_days: u32,
     /// Days after which the files of a study leave the spool whose every delivery was stored, counted from its last
@@ -270,7 +278,26 @@ impl Default for Receive {
 
 impl Default for Spool {
     fn default() -> Self {
-        Spool { directory: PathBuf::new(), min_free_mib: 2048, keep_not_for_analysis_days: 2, keep_delivered_days: 30 }
+        Spool {
+            directory: PathBuf::new(),
+            mounted: false,
+            warn_free_mib: None,
+            min_free_mib: 2048,
+            reserve_free_mib: None,
+            keep_not_for_analysis_days: 2,
+            keep_delivered_days: 30,
+        }
+    }
+}
+
+impl Spool {
+    /// The three steps of back-pressure.
+    pub fn steps(&self) -> crate::spool::room::Steps {
+        crate::spool::room::Steps {
+            warn_mib: self.warn_free_mib.unwrap_or(self.min_free_mib.saturating_mul(4)),
+            min_mib: self.min_free_mib,
+            reserve_mib: self.reserve_free_mib.unwrap_or(self.min_free_mib / 4),
+        }
     }
 }
 

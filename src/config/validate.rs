@@ -17,6 +17,13 @@ impl Config {
             &["spool", "directory"],
             "must name the directory of the spool and the ledger, e.g. \"/var/lib/fcdd\"",
         );
+        let steps = self.spool.steps();
+        check.that(
+            steps.reserve_mib <= steps.min_mib,
+            &["spool", "reserve_free_mib"],
+            "must be at most spool.min_free_mib",
+        );
+        check.that(steps.min_mib <= steps.warn_mib, &["spool", "warn_free_mib"], "must be at least spool.min_free_mib");
         let assemble = &self.assemble;
         check.that(
             assemble.quiet_s > 0.0 && assemble.quiet_s.is_finite(),

@@ -14,6 +14,7 @@ use crate::config::AdmissionAction;
 use crate::dicom::{Dataset, Uid};
 use crate::ledger::instances::InstanceFile;
 use crate::ledger::revisions::History;
+use crate::observe::events::daemon as events;
 use crate::pipeline::{Finished, Pipeline, PipelineError};
 use crate::study::{AssembledStudy, Change, Revision, Selection, Sequence, SeriesVerdict};
 
@@ -144,7 +145,13 @@ impl Attempt {
             let assembled = self.pipeline.assemble(&self.study_uid, &self.paths(&without))?;
             let displacing = [Sequence::T1, Sequence::Flair].into_iter().find_map(|s| self.displacing(&assembled, s));
             match displacing {
-                Some(series_uid) if without.insert(series_uid.clone()) => {}
+                Some(series_uid) if without.insert(series_uid.clone()) => {
+                    events::DerivedSeriesLeftOut {
+                        study_uid: self.study_uid.as_str(),
+                        series_uid: series_uid.as_str(),
+                    }
+                    .emit();
+                }
                 _ => return Ok(assembled),
             }
         }

@@ -215,7 +215,13 @@ impl Worker {
     /// How long until something may be sent; zero: now.
     async fn until_next(&self) -> Result<Duration, LedgerError> {
         let pause = self.paused_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
-        let Some(due_at) = self.ledger.next_due_at(&self.name).await? else { return Ok(MAX_SLEEP) };
+        let Some(mut due_at) = self.ledger.next_due_at(&self.name).await? else { return Ok(MAX_SLEEP) };
+        // No wait of ours is longer: the clock was set back since it was written down.
+        let latest = after(self.wait(u32::MAX) + Duration::from_secs(1));
+        if due_at > latest {
+            self.ledger.bring_forward(&self.name, latest).await?;
+            due_at = latest;
+        }
         let until_due = Duration::try_from(due_at.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO);
         Ok(until_due.max(pause).min(MAX_SLEEP))
     }

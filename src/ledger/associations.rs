@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 
+use jiff::Timestamp;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
+use super::studies::timestamp;
 use super::{Doing, Ledger, LedgerError, now_ms};
 
 /// How an association ended.
@@ -84,10 +86,10 @@ pub struct AssociationRow {
     pub calling_ae: String,
     /// Called AE title.
     pub called_ae: String,
-    /// Unix milliseconds.
-    pub opened_at: i64,
-    /// Unix milliseconds; `None` while it is open.
-    pub closed_at: Option<i64>,
+    /// When it began.
+    pub opened_at: Timestamp,
+    /// When it ended; `None` while it is open.
+    pub closed_at: Option<Timestamp>,
     /// [`Outcome::name`]; `None` while it is open.
     pub outcome: Option<String>,
     /// One sentence.
@@ -176,12 +178,37 @@ impl Ledger {
 
     /// The latest associations, newest first.
     pub async fn list_associations(&self, limit: u32) -> Result<Vec<AssociationRow>, LedgerError> {
-        let rows = sqlx::query("SELECT * FROM associations ORDER BY id DESC LIMIT ?")
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await
-            .doing("list associations")?;
+        self.list_associations_with(limit, false).await
+    }
+
+    /// The latest associations, or the latest with problems: rejected, aborted, lost, or with objects that were refused
+    /// or quarantined. Newest first.
+    pub async fn list_associations_with(
+        &self,
+        limit: u32,
+        only_problems: bool,
+    ) -> Result<Vec<AssociationRow>, LedgerError> {
+        let rows = sqlx::query(
+            "SELECT * FROM associations
+             WHERE NOT ?2 OR refused > 0 OR quarantined > 0 OR (closed_at IS NOT NULL AND outcome <> 'released')
+             ORDER BY id DESC LIMIT ?1",
+        )
+        .bind(limit)
+        .bind(only_problems)
+        .fetch_all(&self.readers)
+        .await
+        .doing("list associations")?;
         rows.iter().map(association_row).collect::<Result<_, _>>().doing("read an association's row")
+    }
+
+    /// One association.
+    pub async fn association(&self, id: i64) -> Result<Option<AssociationRow>, LedgerError> {
+        let row = sqlx::query("SELECT * FROM associations WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&self.readers)
+            .await
+            .doing("read an association's row")?;
+        row.as_ref().map(association_row).transpose().doing("read an association's row")
     }
 }
 
@@ -191,8 +218,8 @@ fn association_row(row: &SqliteRow) -> Result<AssociationRow, sqlx::Error> {
         peer: row.try_get("peer")?,
         calling_ae: row.try_get("calling_ae")?,
         called_ae: row.try_get("called_ae")?,
-        opened_at: row.try_get("opened_at")?,
-        closed_at: row.try_get("closed_at")?,
+        opened_at: timestamp(row.try_get("opened_at")?)?,
+        closed_at: row.try_get::<Option<i64>, _>("closed_at")?.map(timestamp).transpose()?,
         outcome: row.try_get("outcome")?,
         why: row.try_get("why")?,
         contexts_offered: row.try_get("contexts_offered")?,

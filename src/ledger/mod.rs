@@ -6,6 +6,8 @@
 //! beside a running daemon.
 
 pub mod associations;
+mod damaged;
+pub mod deliveries;
 pub mod instances;
 mod migration;
 pub mod outbox;
@@ -19,6 +21,7 @@ pub mod study_state;
 #[cfg(test)]
 mod tests;
 
+pub use damaged::SetAsideLedger;
 pub use study_state::StudyState;
 
 use std::path::{Path, PathBuf};
@@ -74,6 +77,16 @@ pub enum LedgerError {
         doing: &'static str,
         /// SQLite's reason.
         source: sqlx::Error,
+    },
+    /// A damaged ledger cannot be moved out of the way.
+    #[error(
+        "the ledger {path} is damaged and cannot be set aside: {source}. Move it away; it is rebuilt from the spool"
+    )]
+    SetAside {
+        /// The ledger's file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
     },
     /// A move that the table of states does not allow.
     #[error("study {study_uid} is {from}, it cannot become {to}")]

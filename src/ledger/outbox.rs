@@ -231,6 +231,20 @@ impl Ledger {
         Ok(())
     }
 
+    /// After the clock was set back: nothing waits for longer than until `latest`.
+    pub async fn bring_forward(&self, destination: &str, latest: Timestamp) -> Result<(), LedgerError> {
+        sqlx::query(
+            "UPDATE outbox SET next_attempt_at = ?2
+             WHERE destination = ?1 AND status = 'waiting' AND next_attempt_at > ?2",
+        )
+        .bind(destination)
+        .bind(latest.as_millisecond())
+        .execute(&self.writer)
+        .await
+        .doing("bring deliveries forward")?;
+        Ok(())
+    }
+
     /// A destination is back: what was only [postponed](Ledger::postpone) is due at once. Objects that were
     /// tried and refused for now keep their own waits.
     pub async fn hasten(&self, destination: &str) -> Result<(), LedgerError> {

@@ -25,13 +25,28 @@ pub struct StudyDetails {
     /// What was received, by series.
     pub series: Vec<ReceivedSeries>,
     /// Objects of this study that came again with other bytes and were set aside.
-    pub quarantined: u64,
+    pub quarantined: Vec<StoredVariant>,
     /// What assembly said about each stack.
     pub verdicts: Vec<StoredVerdict>,
     /// Result objects and what became of them.
     pub objects: Vec<StoredObject>,
     /// `result.json` of the last analysis.
     pub result: Option<serde_json::Value>,
+}
+
+/// An object in quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StoredVariant {
+    /// SOP Instance UID that it shares with the object that came first.
+    pub sop_instance_uid: Uid,
+    /// How it differs: `transfer_syntax`, `demographics`, `other_study` or `other`.
+    pub kind: String,
+    /// One sentence.
+    pub why: String,
+    /// Its file, relative to the spool.
+    pub path: PathBuf,
+    /// When it came.
+    pub received_at: Timestamp,
 }
 
 /// One received series.
@@ -75,6 +90,8 @@ pub struct StoredObject {
     pub sop_class_uid: Uid,
     /// Name of its kind.
     pub kind: String,
+    /// Which of the study's results it belongs to.
+    pub revision: u32,
     /// Its file, relative to the spool.
     pub path: PathBuf,
     /// One entry per destination.
@@ -170,19 +187,32 @@ impl Ledger {
             .fetch_one(&self.readers)
             .await
             .doing("read a study's result")?;
-        let quarantined: i64 = sqlx::query_scalar("SELECT count(*) FROM quarantine WHERE study_uid = ?1")
-            .bind(study_uid.as_str())
-            .fetch_one(&self.readers)
-            .await
-            .doing("count a study's quarantined objects")?;
         Ok(StudyDetails {
             study,
             series: self.received_series(study_uid).await?,
-            quarantined: unsigned(quarantined),
+            quarantined: self.stored_variants(study_uid).await?,
             verdicts: self.stored_verdicts(study_uid).await?,
             objects: self.stored_objects(study_uid).await?,
             result: result.and_then(|text| serde_json::from_str(&text).ok()),
         })
+    }
+
+    async fn stored_variants(&self, study_uid: &Uid) -> Result<Vec<StoredVariant>, LedgerError> {
+        sqlx::query("SELECT * FROM quarantine WHERE study_uid = ?1 ORDER BY id")
+            .bind(study_uid.as_str())
+            .try_map(|row: SqliteRow| {
+                let path: String = row.try_get("path")?;
+                Ok(StoredVariant {
+                    sop_instance_uid: uid(&row, "sop_instance_uid")?,
+                    kind: row.try_get("kind")?,
+                    why: row.try_get("why")?,
+                    path: PathBuf::from(path),
+                    received_at: timestamp(row.try_get("received_at")?)?,
+                })
+            })
+            .fetch_all(&self.readers)
+            .await
+            .doing("list a study's quarantined objects")
     }
 
     async fn received_series(&self, study_uid: &Uid) -> Result<Vec<ReceivedSeries>, LedgerError> {
@@ -226,7 +256,7 @@ impl Ledger {
     async fn stored_objects(&self, study_uid: &Uid) -> Result<Vec<StoredObject>, LedgerError> {
         // LEFT JOIN: an object that no destination wants is an object all the same.
         let rows: Vec<(StoredObject, Option<StoredDelivery>)> = sqlx::query(
-            "SELECT o.sop_instance_uid, o.series_uid, o.sop_class_uid, o.kind, o.path, b.destination, b.status,
+            "SELECT o.sop_instance_uid, o.series_uid, o.sop_class_uid, o.kind, o.revision, o.path, b.destination, b.status,
                     b.attempts, b.next_attempt_at, b.dimse_status, b.last_error, b.delivered_at
              FROM objects o LEFT JOIN outbox b ON b.sop_instance_uid = o.sop_instance_uid
              WHERE o.study_uid = ?1 ORDER BY o.rendered_at, b.position, o.sop_instance_uid, b.destination",
@@ -352,6 +382,7 @@ fn stored_object(row: &SqliteRow) -> Result<StoredObject, sqlx::Error> {
         series_uid: uid(row, "series_uid")?,
         sop_class_uid: uid(row, "sop_class_uid")?,
         kind: row.try_get("kind")?,
+        revision: row.try_get("revision")?,
         path: PathBuf::from(path),
         deliveries: Vec::new(),
     })

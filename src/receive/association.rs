@@ -11,7 +11,7 @@ use dicom_ul::pdu::{AbortRQServiceProviderReason as ProviderReason, PDataValue, 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::establish::{Refused, Shared, enough_disk, establish};
+use super::establish::{Refused, Shared, enough_room, establish};
 use super::negotiation::Context;
 use super::object::{ReceivingObject, Refusal};
 use super::pace::{Pace, TooSlow, seconds};
@@ -23,6 +23,7 @@ use crate::dicom::upper_layer::{PduStream, UpperLayerError};
 use crate::ledger::associations::Outcome;
 use crate::observe::events::receive::{InstanceRefused, ReceiptIncomplete, StoreFailed};
 use crate::spool::received_file::ReceivedHeader;
+use crate::spool::room::Level;
 use crate::study::in_flight::AssociationStudies;
 
 /// Serves a connection to its end. `None`: nothing was said, as by a port check, and no receipt is wanted.
@@ -256,7 +257,7 @@ impl Association {
         let uid = |text: &str| Uid::parse(text).map_err(|e| Refusal::theirs(Status::INVALID_SOP_INSTANCE, e));
         let sop_class_uid = uid(&request.sop_class_uid)?;
         let sop_instance_uid = uid(&request.sop_instance_uid)?;
-        enough_disk(&self.shared.intake)?;
+        enough_room(&self.shared.intake, Level::Rejecting)?;
         let header = ReceivedHeader {
             sop_class_uid,
             sop_instance_uid,

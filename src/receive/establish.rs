@@ -17,6 +17,7 @@ use crate::dicom::upper_layer::{
     APPLICATION_CONTEXT, PduStream, UpperLayerError, our_user_information, peer_implementation, peer_max_pdu,
 };
 use crate::observe::events::receive::AssociationOpened;
+use crate::spool::room::{Level, Room};
 
 /// What all associations of a listener share.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ pub(super) async fn establish(
     if let Some(why) = turned_away {
         return Err(Refused::Rejected(Rejection::congestion(why)));
     }
-    if let Err(refusal) = enough_disk(&shared.intake) {
+    if let Err(refusal) = enough_room(&shared.intake, Level::Low) {
         return Err(Refused::Rejected(Rejection::local_limit(refusal.why)));
     }
     let opening = {
@@ -122,11 +123,14 @@ async fn read_request(
     }
 }
 
-pub(super) fn enough_disk(intake: &Intake) -> Result<(), Refusal> {
-    let free_mib = intake.spool.free_mib()?;
-    if free_mib < intake.min_free_mib {
-        let why = format!("only {free_mib} MiB are free in the spool, {} must stay free", intake.min_free_mib);
-        return Err(Refusal::ours(why));
+/// Whether there is room for what begins now: for a new association (`up_to` [`Level::Low`]), or for an object of an open
+/// one (`up_to` [`Level::Rejecting`]).
+pub(super) fn enough_room(intake: &Intake, up_to: Level) -> Result<(), Refusal> {
+    let Room { level, free_mib } = intake.room.look()?;
+    if level > up_to {
+        let steps = intake.room.steps();
+        let needed_mib = if up_to == Level::Low { steps.min_mib } else { steps.reserve_mib };
+        return Err(Refusal::ours(format!("only {free_mib} MiB are free in the spool, {needed_mib} must stay free")));
     }
     Ok(())
 }

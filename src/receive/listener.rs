@@ -23,6 +23,7 @@ use crate::observe::events::receive::{
     AcceptFailed, AssociationClosed, AssociationPanicked, ConnectionRefused, Listening, ReceiptFailed,
 };
 use crate::spool::Spool;
+use crate::spool::room::RoomWatch;
 use crate::study::InFlight;
 
 /// Connections over the limits that may wait for their transient reject at once; beyond this they are just closed.
@@ -41,8 +42,8 @@ pub struct Intake {
     pub ledger: Ledger,
     /// Knows which studies are being sent.
     pub in_flight: InFlight,
-    /// Below this much free space, MiB, nothing new is begun.
-    pub min_free_mib: u64,
+    /// Knows how much room there is.
+    pub room: Arc<RoomWatch>,
 }
 
 /// The port cannot be opened.

@@ -2,11 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fcdd::ledger::Ledger;
 use fcdd::ledger::associations::AssociationRow;
 use fcdd::receive::{Intake, Listener};
+use fcdd::spool::room::{RoomWatch, Steps};
 use fcdd::spool::{Commit, RenameCommit, Spool};
 use fcdd::study::InFlight;
 use tempfile::TempDir;
@@ -39,8 +41,9 @@ impl Receiver {
         let in_flight = InFlight::new();
         let text = format!("ae_title = \"FCDD\"\nlisten = \"127.0.0.1:0\"\n{rest}");
         let config = toml::from_str(&text).expect("the scenario's configuration is right");
-        let intake =
-            Intake { spool: spool.clone(), ledger: ledger.clone(), in_flight: in_flight.clone(), min_free_mib };
+        let steps = Steps { warn_mib: min_free_mib, min_mib: min_free_mib, reserve_mib: min_free_mib };
+        let room = Arc::new(RoomWatch::new(spool.clone(), steps));
+        let intake = Intake { spool: spool.clone(), ledger: ledger.clone(), in_flight: in_flight.clone(), room };
         let listener = Listener::bind(&config, intake).await.expect("a free port");
         let address = listener.local_addr();
         let shutdown = CancellationToken::new();

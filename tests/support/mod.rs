@@ -29,6 +29,6 @@ pub use dcmtk::{Sent, echoscu, findscu, storescu, storescu_as};
 pub use orthanc::{Orthanc, StoppedOrthanc};
 pub use prerequisites::{python, require_onnxruntime, require_peer, skip};
 pub use reference::{files_below, reference_data, reference_expectations};
-pub use studies::{marker_model, marker_study, phantom_study};
+pub use studies::{marker_model, marker_study, phantom_study, rewrite};
 pub use validators::{dciodvfy_errors, dsrdump, pixelmed_sr_errors, run_python};
 pub use waiting::{free_port, wait_until};

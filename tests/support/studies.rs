@@ -94,3 +94,13 @@ impl Daemon {
         })
     }
 }
+
+/// Writes a DICOM file anew as another object: `change` sees its dataset, the file meta follows the new UIDs.
+pub fn rewrite(source: &Path, target: &Path, change: impl FnOnce(&mut dicom_object::InMemDicomObject)) {
+    let object = dicom_object::open_file(source).expect("the file can be read");
+    let syntax = object.meta().transfer_syntax().to_owned();
+    let mut dataset = object.into_inner();
+    change(&mut dataset);
+    let meta = dicom_object::FileMetaTableBuilder::new().transfer_syntax(syntax);
+    dataset.with_meta(meta).expect("the dataset has its UIDs").write_to_file(target).expect("the file can be written");
+}

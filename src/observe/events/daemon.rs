@@ -240,6 +240,25 @@ impl ResultStands<'_> {
     }
 }
 
+/// A derived series that came late would displace the original series that the last result is about.
+pub struct DerivedSeriesLeftOut<'a> {
+    /// The study.
+    pub study_uid: &'a str,
+    /// The derived series.
+    pub series_uid: &'a str,
+}
+
+impl DerivedSeriesLeftOut<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        tracing::info!(
+            study = self.study_uid,
+            series = self.series_uid,
+            "a derived series that came late is left out: it displaces no original one"
+        );
+    }
+}
+
 /// Late images have come to rest; analysis looks at them.
 pub struct StudyReopened<'a> {
     /// The study.
@@ -288,6 +307,39 @@ impl StudyRemoved<'_> {
     pub fn emit(&self) {
         STUDIES_EXPIRED.increment();
         tracing::info!(study = self.study_uid, was = self.was, "old enough: its files left the spool");
+    }
+}
+
+/// The wall clock was set.
+pub struct ClockJumped {
+    /// By how much, forward (positive) or back.
+    pub seconds: i64,
+}
+
+impl ClockJumped {
+    /// Logs it.
+    pub fn emit(&self) {
+        tracing::warn!(seconds = self.seconds, "the clock was set; if it went forward, no study is removed for a day");
+    }
+}
+
+/// The ledger's file was damaged; a new one is rebuilt from the spool.
+pub struct LedgerSetAside<'a> {
+    /// Where the damaged file is now.
+    pub path: &'a std::path::Path,
+    /// What is wrong with it.
+    pub why: &'a str,
+}
+
+impl LedgerSetAside<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        tracing::error!(
+            path = %self.path.display(),
+            why = self.why,
+            "the ledger was damaged and is rebuilt from the spool: results are delivered again under the same UIDs, \
+             receipts and the memory of removed studies are lost. Is the disk sound?"
+        );
     }
 }
 

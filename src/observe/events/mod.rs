@@ -6,11 +6,20 @@ pub mod daemon;
 pub mod deliver;
 pub mod receive;
 pub mod report;
+pub mod spool;
 
 use super::metrics::Counter;
 
 /// Every counter of every stage, for the metrics file.
 pub fn counters() -> Vec<&'static Counter> {
-    [receive::COUNTERS, assemble::COUNTERS, analyze::COUNTERS, report::COUNTERS, deliver::COUNTERS, daemon::COUNTERS]
-        .concat()
+    [
+        receive::COUNTERS,
+        spool::COUNTERS,
+        assemble::COUNTERS,
+        analyze::COUNTERS,
+        report::COUNTERS,
+        deliver::COUNTERS,
+        daemon::COUNTERS,
+    ]
+    .concat()
 }
