@@ -27,10 +27,10 @@ use crate::dicom::{AeTitle, Peer};
 pub const MAX_CONTEXTS: usize = 128;
 
 /// Longest P-DATA-TF that we announce; only responses come in.
-const MAX_INCOMING_PDU: u32 = 16_384;
+pub const MAX_INCOMING_PDU: u32 = 16_384;
 
 /// A release is a courtesy: nothing depends on its answer, so nobody waits long for it.
-const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+pub const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whom to call, as whom, and how patiently.
 #[derive(Debug, Clone)]

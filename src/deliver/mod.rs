@@ -10,7 +10,8 @@
 //! ```text
 //! rules      which object goes where           → outbox rows, written with the analysis in one transaction
 //! outbox     one worker per destination        ← ledger rows, notifications, time
-//! scu        C-STORE, C-ECHO, what answers mean
+//! scu        C-STORE, C-ECHO
+//! treatment  what each answer means for the object
 //! association  request, contexts, release, abort
 //! dicom_file, implicit_vr                      a file's head; its dataset as the peer accepts it
 //! ```
@@ -24,6 +25,7 @@ pub mod implicit_vr;
 pub mod outbox;
 pub mod rules;
 pub mod scu;
+pub mod treatment;
 
 pub use association::{Association, AssociationError, Call};
 pub use outbox::{Deliveries, InvalidDestination};

@@ -35,13 +35,13 @@ use crate::observe::events::deliver::{
 };
 
 /// Objects that one association carries at most.
-const MAX_OBJECTS_PER_ASSOCIATION: u32 = 10_000;
+pub const MAX_OBJECTS_PER_ASSOCIATION: u32 = 10_000;
 
 /// A peer that refuses this many objects in a row for now is left alone for a while.
-const MAX_PASSING_IN_A_ROW: u32 = 3;
+pub const MAX_PASSING_IN_A_ROW: u32 = 3;
 
 /// Longest time for which new studies do not find out that a destination is back.
-const MAX_PAUSE: Duration = Duration::from_secs(60);
+pub const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 /// Longest sleep without a look at the ledger: the wall clock may be set while we sleep.
 const MAX_SLEEP: Duration = Duration::from_secs(600);

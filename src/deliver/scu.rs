@@ -8,10 +8,11 @@ use tokio::time::Instant;
 
 use super::association::{Association, AssociationError, Call, Failure, MAX_CONTEXTS, Offer};
 use super::dicom_file::{DicomFile, FileError};
+use super::treatment::{self, Treatment};
 use crate::dicom::dimse::{CStoreRq, Command, Status, VERIFICATION};
 
 /// A peer that takes less than this on average is taken for dead.
-const MIN_BYTES_PER_S: u64 = 1024;
+pub const MIN_BYTES_PER_S: u64 = 1024;
 
 /// What became of an object that was offered to a peer.
 #[derive(Debug)]
@@ -44,10 +45,10 @@ pub enum StoreOutcome {
 impl StoreOutcome {
     /// What a C-STORE status means.
     fn of(status: Status, comment: String) -> StoreOutcome {
-        match status {
-            status if status.is_stored() => StoreOutcome::Stored { status },
-            Status(0xA700..=0xA7FF) => StoreOutcome::Passing { status, comment },
-            status => StoreOutcome::Refused { status, comment },
+        match treatment::of_status(status) {
+            Treatment::Delivered => StoreOutcome::Stored { status },
+            Treatment::TriedAgain => StoreOutcome::Passing { status, comment },
+            Treatment::GivenUp => StoreOutcome::Refused { status, comment },
         }
     }
 }
@@ -149,30 +150,6 @@ pub async fn echo(call: &Call) -> Result<Option<Status>, AssociationError> {
         Err(error) => {
             association.abort().await;
             Err(error)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statuses_are_classed_as_the_standard_means_them() {
-        let class = |status| match StoreOutcome::of(Status(status), String::new()) {
-            StoreOutcome::Stored { .. } => "stored",
-            StoreOutcome::Passing { .. } => "passing",
-            StoreOutcome::Refused { .. } => "refused",
-            StoreOutcome::NotAccepted | StoreOutcome::Unreadable(_) => "other",
-        };
-        for stored in [0x0000, 0xB000, 0xB006, 0xB007, 0xBFFF] {
-            assert_eq!(class(stored), "stored", "{stored:04X}");
-        }
-        for passing in [0xA700, 0xA7FF] {
-            assert_eq!(class(passing), "passing", "{passing:04X}");
-        }
-        for refused in [0xA900, 0xA9FF, 0xC000, 0xCFFF, 0x0122, 0x0110, 0x0001, 0xA800, 0xFE00] {
-            assert_eq!(class(refused), "refused", "{refused:04X}");
         }
     }
 }

@@ -53,11 +53,6 @@ impl Status {
     pub const DATASET_DOES_NOT_MATCH: Status = Status(0xA900);
     /// The dataset cannot be understood.
     pub const CANNOT_UNDERSTAND: Status = Status(0xC000);
-
-    /// True where the peer has stored the object: success and the warnings (Bxxx).
-    pub fn is_stored(self) -> bool {
-        self == Status::SUCCESS || self.0 & 0xF000 == 0xB000
-    }
 }
 
 impl fmt::Display for Status {
@@ -276,13 +271,13 @@ impl Command {
         set.finish()
     }
 
-    /// The answer "unrecognized operation" to a request; `None` for a C-CANCEL, which has none.
-    pub fn unrecognized(command_field: u16, message_id: u16) -> Option<Command> {
+    /// The response without a dataset to a request of any kind; `None` for a C-CANCEL, which has none.
+    pub fn response_to(command_field: u16, message_id: u16, status: Status) -> Option<Command> {
         const C_CANCEL_RQ: u16 = 0x0FFF;
         (command_field != C_CANCEL_RQ).then_some(Command::OtherRsp {
             command_field: command_field | RESPONSE_BIT,
             message_id,
-            status: Status::UNRECOGNIZED_OPERATION,
+            status,
         })
     }
 }
@@ -526,15 +521,9 @@ mod tests {
         let find = Command::OtherRq { command_field: 0x0020, message_id: 3, has_dataset: true };
         assert_eq!(Command::decode(&find.encode()), Ok(find));
         assert!(matches!(
-            Command::unrecognized(0x0020, 3),
+            Command::response_to(0x0020, 3, Status::UNRECOGNIZED_OPERATION),
             Some(Command::OtherRsp { command_field: 0x8020, status: Status::UNRECOGNIZED_OPERATION, .. })
         ));
-        assert_eq!(Command::unrecognized(0x0FFF, 3), None);
-    }
-
-    #[test]
-    fn warnings_mean_stored() {
-        assert!(Status(0).is_stored() && Status(0xB007).is_stored());
-        assert!(!Status(0xA700).is_stored() && !Status(0x0122).is_stored() && !Status(0xC000).is_stored());
+        assert_eq!(Command::response_to(0x0FFF, 3, Status::UNRECOGNIZED_OPERATION), None);
     }
 }

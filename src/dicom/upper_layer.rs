@@ -15,8 +15,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use dicom_ul::pdu::{
-    AbortRQServiceProviderReason, AbortRQSource, PDU_HEADER_SIZE, PDataValueType, Pdu, ReadError, UserVariableItem,
-    WriteError, read_pdu, write_pdu,
+    AbortRQSource, PDU_HEADER_SIZE, PDataValueType, Pdu, ReadError, UserVariableItem, WriteError, read_pdu, write_pdu,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -36,7 +35,7 @@ pub const SMALLEST_MAX_PDU: u32 = dicom_ul::pdu::MINIMUM_PDU_SIZE;
 
 /// How long a closing side waits for the peer to see an A-ABORT, A-ASSOCIATE-RJ or A-RELEASE-RP (the ARTIM
 /// timer of PS3.8 section 9.1.5, kept short because the connection has no other use any more).
-const CLOSE_LINGER: Duration = Duration::from_secs(1);
+pub const CLOSE_LINGER: Duration = Duration::from_secs(1);
 
 /// Space that is kept ready for reading, so that several small PDUs arrive with one system call.
 const READ_AHEAD_BYTES: usize = 65_536;
@@ -99,23 +98,6 @@ pub enum UpperLayerError {
         /// The system's reason.
         source: io::Error,
     },
-}
-
-impl UpperLayerError {
-    /// The A-ABORT that answers this error; `None` where no peer is left that could read it.
-    pub fn abort_source(&self) -> Option<AbortRQSource> {
-        use AbortRQServiceProviderReason::*;
-        match self {
-            UpperLayerError::NotDicom { .. } => Some(AbortRQSource::ServiceProvider(UnrecognizedPdu)),
-            UpperLayerError::TooLong { .. } | UpperLayerError::Malformed { .. } => {
-                Some(AbortRQSource::ServiceProvider(InvalidPduParameter))
-            }
-            UpperLayerError::Encode(_) | UpperLayerError::Timeout { .. } => {
-                Some(AbortRQSource::ServiceProvider(ReasonNotSpecified))
-            }
-            UpperLayerError::Closed | UpperLayerError::ClosedMidPdu { .. } | UpperLayerError::Io { .. } => None,
-        }
-    }
 }
 
 /// PDUs over one TCP connection.
@@ -349,6 +331,13 @@ fn what_else_it_is(first: &[u8]) -> &'static str {
     } else {
         "unknown PDU type"
     }
+}
+
+/// A PDU as it goes out, without type, reserved byte and length: what a document quotes of it.
+pub fn body_of(pdu: &Pdu) -> Result<Vec<u8>, UpperLayerError> {
+    let mut bytes = Vec::new();
+    write_pdu(&mut bytes, pdu).map_err(|e| UpperLayerError::Encode(Box::new(e)))?;
+    Ok(bytes.split_off(bytes.len().min(PDU_HEADER_SIZE as usize)))
 }
 
 /// The user information that we send in A-ASSOCIATE-RQ and -AC: Maximum Length and who we are (PS3.7 annex D.3.3).

@@ -7,16 +7,18 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dicom_ul::pdu::{AbortRQServiceProviderReason as ProviderReason, PDataValue, PDataValueType, Pdu};
+use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::abort::AbortCause;
+use super::answers::{OtherAnswer, RefusalCause, Stored};
 use super::establish::{Refused, Shared, enough_room, establish};
 use super::negotiation::Context;
 use super::object::{ReceivingObject, Refusal};
 use super::pace::{Pace, TooSlow, seconds};
 use super::receipt::{Account, End, Stop};
-use super::store::{Stored, settle};
+use super::store::settle;
 use crate::dicom::Uid;
 use crate::dicom::dimse::{CStoreRq, CStoreRsp, Command, MAX_COMMAND_BYTES, Status, VERIFICATION};
 use crate::dicom::upper_layer::{PduStream, UpperLayerError};
@@ -50,7 +52,7 @@ pub(super) async fn serve(
         Ok(None) => None,
         Err(Refused::Rejected(rejection)) => {
             let deadline = Instant::now() + REJECT_TIMEOUT;
-            if stream.send(&Pdu::AssociationRJ(rejection.answer), deadline).await.is_ok() {
+            if stream.send(&Pdu::AssociationRJ(rejection.cause.answer()), deadline).await.is_ok() {
                 stream.close().await;
             }
             Some(End { outcome: Outcome::Rejected, why: rejection.why })
@@ -124,38 +126,39 @@ impl Association {
         let pace = Pace::new(Instant::now(), self.stream.bytes_received(), object_limit, config.min_bytes_per_s);
         let context_id = first.presentation_context_id;
         let Some(context) = self.contexts.get(&context_id).cloned() else {
-            return Err(Stop::violation(
-                ProviderReason::InvalidPduParameter,
+            return Err(Stop::because(
+                AbortCause::ContextNotAccepted,
                 format!("data came on presentation context {context_id}, which was not accepted"),
             ));
         };
         let command = self.command(first, &pace).await?;
         let command = Command::decode(&command).map_err(|error| {
-            Stop::violation(ProviderReason::InvalidPduParameter, format!("a command cannot be read: {error}"))
+            Stop::because(AbortCause::UnreadableCommand, format!("a command cannot be read: {error}"))
         })?;
         match command {
             Command::CStoreRq(request) => self.store(context_id, context, request, pace).await?,
             Command::CEchoRq { message_id } => {
                 let is_verification = context.abstract_syntax == VERIFICATION;
-                let status = if is_verification { Status::SUCCESS } else { Status::SOP_CLASS_NOT_SUPPORTED };
-                self.respond(context_id, &Command::CEchoRsp { message_id, status }).await?;
+                let answer = if is_verification { OtherAnswer::Echo } else { OtherAnswer::EchoElsewhere };
+                self.respond(context_id, &Command::CEchoRsp { message_id, status: answer.status() }).await?;
             }
             Command::OtherRq { command_field, message_id, has_dataset: false } => {
-                if let Some(answer) = Command::unrecognized(command_field, message_id) {
+                let status = OtherAnswer::UnofferedService.status();
+                if let Some(answer) = Command::response_to(command_field, message_id, status) {
                     self.respond(context_id, &answer).await?;
                 }
             }
             Command::OtherRq { command_field, has_dataset: true, .. } => {
-                return Err(Stop::violation(
-                    ProviderReason::ReasonNotSpecified,
+                return Err(Stop::because(
+                    AbortCause::UnofferedService,
                     format!(
                         "the peer asks for command {command_field:04X}H with a data set; only C-STORE and C-ECHO are served"
                     ),
                 ));
             }
             Command::CStoreRsp(_) | Command::CEchoRsp { .. } | Command::OtherRsp { .. } => {
-                return Err(Stop::violation(
-                    ProviderReason::UnexpectedPduParameter,
+                return Err(Stop::because(
+                    AbortCause::UnaskedResponse,
                     "the peer sent a response to which there was no request",
                 ));
             }
@@ -170,14 +173,15 @@ impl Association {
         let mut value = first;
         loop {
             if value.value_type != PDataValueType::Command {
-                return Err(Stop::violation(
-                    ProviderReason::UnexpectedPduParameter,
+                return Err(Stop::because(
+                    AbortCause::DatasetBeforeCommand,
                     "data set bytes came where a command must be",
                 ));
             }
             command.extend_from_slice(&value.data);
             if command.len() > MAX_COMMAND_BYTES {
-                return Err(Stop::limit(format!("a command is longer than {MAX_COMMAND_BYTES} bytes")));
+                let why = format!("a command is longer than {MAX_COMMAND_BYTES} bytes");
+                return Err(Stop::because(AbortCause::CommandTooLong, why));
             }
             if value.is_last {
                 return Ok(command);
@@ -224,8 +228,8 @@ impl Association {
         loop {
             let value = self.next_of_message(context_id, pace).await?;
             if value.value_type != PDataValueType::Data {
-                return Err(Stop::violation(
-                    ProviderReason::UnexpectedPduParameter,
+                return Err(Stop::because(
+                    AbortCause::CommandInsteadOfDataset,
                     "a command came where a data set must be",
                 ));
             }
@@ -233,7 +237,8 @@ impl Association {
             self.account.receipt().counts.bytes += value.data.len() as u64;
             if *dataset_bytes > max_object_bytes {
                 let max_mib = self.shared.config.max_object_mib;
-                return Err(Stop::limit(format!("an object is larger than {max_mib} MiB (receive.max_object_mib)")));
+                let why = format!("an object is larger than {max_mib} MiB (receive.max_object_mib)");
+                return Err(Stop::because(AbortCause::ObjectTooLarge, why));
             }
             if let Ok(receiving) = &mut object {
                 let before = Instant::now();
@@ -252,9 +257,9 @@ impl Association {
     fn begin(&mut self, context: &Context, request: &CStoreRq) -> Result<ReceivingObject, Refusal> {
         if request.sop_class_uid != context.abstract_syntax {
             let why = format!("SOP class does not belong to the context, which is for {}", context.abstract_syntax);
-            return Err(Refusal::theirs(Status::SOP_CLASS_NOT_SUPPORTED, why));
+            return Err(Refusal::theirs(RefusalCause::NotOfThisContext, why));
         }
-        let uid = |text: &str| Uid::parse(text).map_err(|e| Refusal::theirs(Status::INVALID_SOP_INSTANCE, e));
+        let uid = |text: &str| Uid::parse(text).map_err(|e| Refusal::theirs(RefusalCause::NotAUid, e));
         let sop_class_uid = uid(&request.sop_class_uid)?;
         let sop_instance_uid = uid(&request.sop_instance_uid)?;
         enough_room(&self.shared.intake, Level::Rejecting)?;
@@ -287,7 +292,7 @@ impl Association {
                     Stored::Duplicate => counts.duplicates += 1,
                     Stored::Quarantined => counts.quarantined += 1,
                 }
-                return (Status::SUCCESS, String::new());
+                return (Stored::STATUS, String::new());
             }
             Err(refusal) => refusal,
         };
@@ -325,8 +330,8 @@ impl Association {
     async fn next_of_message(&mut self, context_id: u8, pace: &Pace) -> Result<PDataValue, Stop> {
         match self.next(Some(pace)).await? {
             Incoming::Value(value) if value.presentation_context_id == context_id => Ok(value),
-            Incoming::Value(value) => Err(Stop::violation(
-                ProviderReason::InvalidPduParameter,
+            Incoming::Value(value) => Err(Stop::because(
+                AbortCause::ContextChanged,
                 format!(
                     "a message began on presentation context {context_id} and went on on {}",
                     value.presentation_context_id
@@ -343,7 +348,7 @@ impl Association {
             if let Some(value) = self.queue.pop_front() {
                 return Ok(Incoming::Value(value));
             }
-            let (deadline, why) = self.deadline(pace, idle_since);
+            let (deadline, cause, why) = self.deadline(pace, idle_since);
             let interrupt = if pace.is_some() { &self.shared.cut } else { &self.shared.stop };
             let received = tokio::select! {
                 biased;
@@ -352,7 +357,7 @@ impl Association {
             };
             match received {
                 Ok(Pdu::PData { data }) if data.is_empty() => {
-                    return Err(Stop::violation(ProviderReason::InvalidPduParameter, "a P-DATA-TF without a value"));
+                    return Err(Stop::because(AbortCause::EmptyPdu, "a P-DATA-TF without a value"));
                 }
                 Ok(Pdu::PData { data }) => self.queue = data.into(),
                 Ok(Pdu::ReleaseRQ) => return Ok(Incoming::ReleaseRequest),
@@ -360,25 +365,29 @@ impl Association {
                 Ok(other) => return Err(Stop::unexpected(&other, "came within an association")),
                 // Bytes may have come meanwhile that buy more time.
                 Err(UpperLayerError::Timeout { .. }) if self.deadline(pace, idle_since).0 > Instant::now() => {}
-                Err(UpperLayerError::Timeout { .. }) => return Err(Stop::limit(why)),
+                Err(UpperLayerError::Timeout { .. }) => return Err(Stop::because(cause, why)),
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// When waiting ends, and what the receipt says then.
-    fn deadline(&self, pace: Option<&Pace>, idle_since: Instant) -> (Instant, String) {
+    /// When waiting ends, why, and what the receipt says then.
+    fn deadline(&self, pace: Option<&Pace>, idle_since: Instant) -> (Instant, AbortCause, String) {
         let config = &self.shared.config;
-        let (deadline, why) = match pace.map(|pace| pace.deadline(self.stream.bytes_received())) {
+        let (deadline, cause, why) = match pace.map(|pace| pace.deadline(self.stream.bytes_received())) {
             None => {
                 let idle = idle_since + seconds(config.idle_timeout_s);
-                (idle, format!("the peer was silent for {} s (receive.idle_timeout_s)", config.idle_timeout_s))
+                let why = format!("the peer was silent for {} s (receive.idle_timeout_s)", config.idle_timeout_s);
+                (idle, AbortCause::Silence, why)
             }
             Some((at, TooSlow::Total)) => {
-                (at, format!("a message took longer than {} s (receive.object_timeout_s)", config.object_timeout_s))
+                let limit_s = config.object_timeout_s;
+                let why = format!("a message took longer than {limit_s} s (receive.object_timeout_s)");
+                (at, AbortCause::TooSlow, why)
             }
             Some((at, TooSlow::Rate)) => (
                 at,
+                AbortCause::TooSlow,
                 format!(
                     "the peer sent slower than {} bytes per second (receive.min_bytes_per_s)",
                     config.min_bytes_per_s
@@ -390,8 +399,8 @@ impl Association {
                 "the association lasted longer than {} s (receive.association_timeout_s)",
                 config.association_timeout_s
             );
-            return (self.ends_at, why);
+            return (self.ends_at, AbortCause::LastedTooLong, why);
         }
-        (deadline, why)
+        (deadline, cause, why)
     }
 }

@@ -7,11 +7,13 @@ use dicom_ul::pdu::{AssociationAC, AssociationRQ, Pdu};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::abort::AbortCause;
 use super::listener::Intake;
-use super::negotiation::{Context, Negotiated, Policy, Rejection};
+use super::negotiation::{Context, Negotiated, Policy};
 use super::object::Refusal;
 use super::pace::seconds;
 use super::receipt::{Account, Stop};
+use super::rejection::Rejection;
 use crate::config;
 use crate::dicom::upper_layer::{
     APPLICATION_CONTEXT, PduStream, UpperLayerError, our_user_information, peer_implementation, peer_max_pdu,
@@ -32,7 +34,7 @@ pub(super) struct Shared {
 }
 
 /// How long a connection that will be turned away may take with its A-ASSOCIATE-RQ.
-const TURNED_AWAY_TIMEOUT: Duration = Duration::from_secs(3);
+pub const TURNED_AWAY_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// No association came about.
 pub(super) enum Refused {
@@ -117,7 +119,8 @@ async fn read_request(
         Ok(other) => Err(Stop::unexpected(&other, "came before an association was requested")),
         Err(UpperLayerError::Closed | UpperLayerError::Io { .. }) if stream.bytes_received() == 0 => Ok(None),
         Err(UpperLayerError::Timeout { .. }) => {
-            Err(Stop::limit(format!("no association request came within {} s", patience.as_secs())))
+            let why = format!("no association request came within {} s", patience.as_secs());
+            Err(Stop::because(AbortCause::NoRequestInTime, why))
         }
         Err(error) => Err(error.into()),
     }

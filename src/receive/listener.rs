@@ -27,7 +27,7 @@ use crate::spool::room::RoomWatch;
 use crate::study::InFlight;
 
 /// Connections over the limits that may wait for their transient reject at once; beyond this they are just closed.
-const MAX_TURNED_AWAY: usize = 32;
+pub const MAX_TURNED_AWAY: usize = 32;
 /// Pauses after `accept` failed (too many open files, for instance): the first one, and the longest.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How long associations may take to say goodbye once the drain is over.

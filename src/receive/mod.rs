@@ -4,6 +4,7 @@
 //! listener     accepts, counts, turns away       one task per connection
 //! negotiation  A-ASSOCIATE-RQ → what is accepted, or why not
 //! establish    from the connection to the A-ASSOCIATE-AC
+//! rejection, abort, answers   what a peer can be told: every A-ASSOCIATE-RJ, A-ABORT and status, and when
 //! association  the message loop: PDVs → commands and objects
 //! receipt      what an association leaves behind, and every way it can end
 //! pace         the deadlines of a message
@@ -15,6 +16,8 @@
 //! It needs the spool and the ledger and nothing else. Datasets are not parsed beyond their identifiers,
 //! but for words about a variant that is in quarantine already.
 
+mod abort;
+mod answers;
 mod association;
 mod establish;
 mod listener;
@@ -22,8 +25,14 @@ mod negotiation;
 mod object;
 mod pace;
 mod receipt;
+mod rejection;
 mod store;
 mod variant;
 
-pub use listener::{Intake, ListenError, Listener};
-pub use negotiation::TRANSFER_SYNTAXES;
+pub use abort::AbortCause;
+pub use answers::{OtherAnswer, RefusalCause, Stored};
+pub use establish::TURNED_AWAY_TIMEOUT;
+pub use listener::{Intake, ListenError, Listener, MAX_TURNED_AWAY};
+pub use negotiation::{ContextAnswer, TRANSFER_SYNTAXES};
+pub use pace::GRACE;
+pub use rejection::RejectionCause;

@@ -3,12 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use dicom_ul::pdu::{
-    AssociationRJ, AssociationRJResult, AssociationRJServiceProviderASCEReason as AcseReason,
-    AssociationRJServiceProviderPresentationReason as PresentationReason, AssociationRJServiceUserReason as UserReason,
-    AssociationRJSource, AssociationRQ, PresentationContextProposed, PresentationContextResult,
-    PresentationContextResultReason,
+    AssociationRQ, PresentationContextProposed, PresentationContextResult, PresentationContextResultReason,
 };
 
+use super::rejection::{Rejection, RejectionCause};
 use crate::config;
 use crate::dicom::dimse::VERIFICATION;
 use crate::dicom::identifying::IMPLICIT_VR_LITTLE_ENDIAN;
@@ -53,6 +51,41 @@ pub(super) struct Context {
     pub(super) transfer_syntax: String,
 }
 
+/// How a presentation context is answered in an A-ASSOCIATE-AC (PS3.8 table 9-18).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContextAnswer {
+    /// It may carry data.
+    Accepted,
+    /// Its SOP class is not ours.
+    UnknownSopClass,
+    /// None of its transfer syntaxes is ours.
+    UnknownTransferSyntaxes,
+}
+
+impl ContextAnswer {
+    /// All of them.
+    pub const ALL: [ContextAnswer; 3] =
+        [ContextAnswer::Accepted, ContextAnswer::UnknownSopClass, ContextAnswer::UnknownTransferSyntaxes];
+
+    /// The result that is sent.
+    pub fn reason(self) -> PresentationContextResultReason {
+        match self {
+            ContextAnswer::Accepted => PresentationContextResultReason::Acceptance,
+            ContextAnswer::UnknownSopClass => PresentationContextResultReason::AbstractSyntaxNotSupported,
+            ContextAnswer::UnknownTransferSyntaxes => PresentationContextResultReason::TransferSyntaxesNotSupported,
+        }
+    }
+
+    /// When it is sent, in words.
+    pub fn when(self) -> &'static str {
+        match self {
+            ContextAnswer::Accepted => "SOP class and at least one transfer syntax are accepted",
+            ContextAnswer::UnknownSopClass => "the SOP class is not accepted",
+            ContextAnswer::UnknownTransferSyntaxes => "the SOP class is accepted, none of the transfer syntaxes is",
+        }
+    }
+}
+
 /// An association that may begin.
 #[derive(Debug)]
 pub(super) struct Negotiated {
@@ -60,34 +93,6 @@ pub(super) struct Negotiated {
     pub(super) contexts: HashMap<u8, Context>,
     /// For the A-ASSOCIATE-AC, in the order of the request.
     pub(super) results: Vec<PresentationContextResult>,
-}
-
-/// An association that may not.
-#[derive(Debug)]
-pub(super) struct Rejection {
-    pub(super) answer: AssociationRJ,
-    pub(super) why: String,
-}
-
-impl Rejection {
-    fn permanent(source: AssociationRJSource, why: String) -> Rejection {
-        Rejection { answer: AssociationRJ { result: AssociationRJResult::Permanent, source }, why }
-    }
-
-    /// Too many associations: the peer should try again.
-    pub(super) fn congestion(why: String) -> Rejection {
-        Rejection::transient(PresentationReason::TemporaryCongestion, why)
-    }
-
-    /// The disk is low, or the ledger does not answer: the peer should try again.
-    pub(super) fn local_limit(why: String) -> Rejection {
-        Rejection::transient(PresentationReason::LocalLimitExceeded, why)
-    }
-
-    fn transient(reason: PresentationReason, why: String) -> Rejection {
-        let source = AssociationRJSource::ServiceProviderPresentation(reason);
-        Rejection { answer: AssociationRJ { result: AssociationRJResult::Transient, source }, why }
-    }
 }
 
 impl Policy {
@@ -106,21 +111,21 @@ impl Policy {
     /// Answers a request.
     pub(super) fn answer(&self, request: &AssociationRQ) -> Result<Negotiated, Rejection> {
         if request.protocol_version & 1 == 0 {
-            return Err(Rejection::permanent(
-                AssociationRJSource::ServiceProviderASCE(AcseReason::ProtocolVersionNotSupported),
+            return Err(Rejection::new(
+                RejectionCause::ProtocolVersion,
                 format!("protocol version {:#06x} does not include version 1", request.protocol_version),
             ));
         }
         let application_context = request.application_context_name.trim_end_matches(['\0', ' ']);
         if application_context != APPLICATION_CONTEXT {
-            return Err(Rejection::permanent(
-                AssociationRJSource::ServiceUser(UserReason::ApplicationContextNameNotSupported),
+            return Err(Rejection::new(
+                RejectionCause::ApplicationContext,
                 format!("application context {application_context:?} is not DICOM's"),
             ));
         }
         if !self.called.contains(&request.called_ae_title) {
-            return Err(Rejection::permanent(
-                AssociationRJSource::ServiceUser(UserReason::CalledAETitleNotRecognized),
+            return Err(Rejection::new(
+                RejectionCause::CalledAeTitle,
                 format!(
                     "called AE title {:?} is not ours (receive.ae_title, receive.called_ae_titles)",
                     request.called_ae_title
@@ -130,8 +135,8 @@ impl Policy {
         let calling = &request.calling_ae_title;
         let is_an_ae_title = (1..=16).contains(&calling.len()) && calling.bytes().all(|b| (b' '..=b'~').contains(&b));
         if !is_an_ae_title || !(self.calling.is_empty() || self.calling.contains(calling)) {
-            return Err(Rejection::permanent(
-                AssociationRJSource::ServiceUser(UserReason::CallingAETitleNotRecognized),
+            return Err(Rejection::new(
+                RejectionCause::CallingAeTitle,
                 format!("calling AE title {calling:?} is not allowed (receive.allowed_calling_ae_titles)"),
             ));
         }
@@ -139,14 +144,13 @@ impl Policy {
     }
 
     fn contexts(&self, proposed: &[PresentationContextProposed]) -> Result<Negotiated, Rejection> {
-        use PresentationContextResultReason::*;
         let mut negotiated = Negotiated { contexts: HashMap::new(), results: Vec::with_capacity(proposed.len()) };
         let mut ids = HashSet::new();
         for context in proposed {
             // PS3.8 section 9.3.2.2: odd, each once.
             if context.id % 2 == 0 || !ids.insert(context.id) {
-                return Err(Rejection::permanent(
-                    AssociationRJSource::ServiceProviderASCE(AcseReason::NoReasonGiven),
+                return Err(Rejection::new(
+                    RejectionCause::ContextId,
                     format!("presentation context id {} is even or comes twice", context.id),
                 ));
             }
@@ -158,12 +162,12 @@ impl Policy {
                 .map(|uid| uid.trim_end_matches(['\0', ' ']))
                 .find(|uid| TRANSFER_SYNTAXES.iter().any(|(known, _)| known == uid));
             let is_known = abstract_syntax == VERIFICATION || self.sop_classes.contains(abstract_syntax);
-            let (reason, transfer_syntax) = match transfer_syntax {
-                _ if !is_known => (AbstractSyntaxNotSupported, IMPLICIT_VR_LITTLE_ENDIAN),
-                None => (TransferSyntaxesNotSupported, IMPLICIT_VR_LITTLE_ENDIAN),
-                Some(uid) => (Acceptance, uid),
+            let (answer, transfer_syntax) = match transfer_syntax {
+                _ if !is_known => (ContextAnswer::UnknownSopClass, IMPLICIT_VR_LITTLE_ENDIAN),
+                None => (ContextAnswer::UnknownTransferSyntaxes, IMPLICIT_VR_LITTLE_ENDIAN),
+                Some(uid) => (ContextAnswer::Accepted, uid),
             };
-            if reason == Acceptance {
+            if answer == ContextAnswer::Accepted {
                 negotiated.contexts.insert(
                     context.id,
                     Context {
@@ -174,7 +178,7 @@ impl Policy {
             }
             negotiated.results.push(PresentationContextResult {
                 id: context.id,
-                reason,
+                reason: answer.reason(),
                 transfer_syntax: transfer_syntax.to_owned(),
             });
         }
@@ -184,6 +188,11 @@ impl Policy {
 
 #[cfg(test)]
 mod tests {
+    use dicom_ul::pdu::{
+        AssociationRJ, AssociationRJResult, AssociationRJServiceProviderASCEReason as AcseReason,
+        AssociationRJServiceUserReason as UserReason, AssociationRJSource,
+    };
+
     use super::*;
 
     const MR: &str = "1.2.840.10008.5.1.4.1.1.4";
@@ -234,7 +243,7 @@ mod tests {
         let rejected = |policy: &Policy, change: &dyn Fn(&mut AssociationRQ)| {
             let mut rq = request(&[]);
             change(&mut rq);
-            policy.answer(&rq).unwrap_err().answer
+            policy.answer(&rq).unwrap_err().cause.answer()
         };
         let permanent = |source| AssociationRJ {
             result: AssociationRJResult::Permanent,

@@ -5,6 +5,7 @@
 
 use tokio::task::{JoinError, spawn_blocking};
 
+use super::answers::RefusalCause;
 use crate::dicom::Uid;
 use crate::dicom::dimse::Status;
 use crate::dicom::identifying::{Identifiers, IdentifyingError, MAX_PREFIX_BYTES, read_identifiers};
@@ -25,13 +26,13 @@ pub(super) struct Refusal {
 
 impl Refusal {
     /// The sender's object is wrong.
-    pub(super) fn theirs(status: Status, why: impl ToString) -> Refusal {
-        Refusal { status, why: why.to_string(), is_our_fault: false }
+    pub(super) fn theirs(cause: RefusalCause, why: impl ToString) -> Refusal {
+        Refusal { status: cause.status(), why: why.to_string(), is_our_fault: false }
     }
 
     /// We cannot store right now.
     pub(super) fn ours(why: impl ToString) -> Refusal {
-        Refusal { status: Status::OUT_OF_RESOURCES, why: why.to_string(), is_our_fault: true }
+        Refusal { status: RefusalCause::CannotStoreNow.status(), why: why.to_string(), is_our_fault: true }
     }
 
     /// The short form for the Error Comment: paths and system errors stay here.
@@ -91,7 +92,7 @@ impl ReceivingObject {
                 Ok(None) if self.buffer.len() < MAX_PREFIX_BYTES => return Ok(()),
                 Ok(None) => {
                     let why = format!("no Series Instance UID within the first {MAX_PREFIX_BYTES} bytes");
-                    return Err(Refusal::theirs(Status::CANNOT_UNDERSTAND, why));
+                    return Err(Refusal::theirs(RefusalCause::Unreadable, why));
                 }
                 Ok(identifiers) => self.identifiers = identifiers,
                 Err(refusal) => return Err(refusal),
@@ -144,10 +145,10 @@ impl ReceivingObject {
 /// The identifiers, if they are there and are the command's.
 fn read_matching_identifiers(prefix: &[u8], header: &ReceivedHeader) -> Result<Identifiers, Refusal> {
     let identifiers = read_identifiers(prefix, &header.transfer_syntax)
-        .map_err(|error| Refusal::theirs(Status::CANNOT_UNDERSTAND, error))?;
+        .map_err(|error| Refusal::theirs(RefusalCause::Unreadable, error))?;
     let mismatch = |what: &str, in_dataset: &Uid, in_command: &Uid| {
         let why = format!("{what} differs: data set {in_dataset}, command {in_command}");
-        Err(Refusal::theirs(Status::DATASET_DOES_NOT_MATCH, why))
+        Err(Refusal::theirs(RefusalCause::OtherObject, why))
     };
     if identifiers.sop_class_uid != header.sop_class_uid {
         return mismatch("SOP class", &identifiers.sop_class_uid, &header.sop_class_uid);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The minimum rate is judged only after this time.
-const GRACE: Duration = Duration::from_secs(10);
+pub const GRACE: Duration = Duration::from_secs(10);
 
 /// A time of the configuration; cut at a year, so that adding it to an instant cannot overflow.
 pub(super) fn seconds(configured: u64) -> Duration {

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dicom_ul::pdu::{AbortRQServiceProviderReason as ProviderReason, AbortRQSource, Pdu};
+use dicom_ul::pdu::{AbortRQSource, Pdu};
 
+use super::abort::AbortCause;
 use crate::dicom::upper_layer::UpperLayerError;
 use crate::ledger::associations::{Counts, Opening, Outcome};
 
@@ -55,19 +56,13 @@ pub(super) struct Stop {
 }
 
 impl Stop {
-    /// We abort because the peer broke the protocol.
-    pub(super) fn violation(reason: ProviderReason, why: impl Into<String>) -> Stop {
-        let end = End { outcome: Outcome::AbortedByUs, why: why.into() };
-        Stop { end, answer: Some(AbortRQSource::ServiceProvider(reason)) }
-    }
-
-    /// We abort because of a limit of ours.
-    pub(super) fn limit(why: impl Into<String>) -> Stop {
-        Stop { end: End { outcome: Outcome::AbortedByUs, why: why.into() }, answer: Some(AbortRQSource::ServiceUser) }
+    /// We abort.
+    pub(super) fn because(cause: AbortCause, why: impl Into<String>) -> Stop {
+        Stop { end: End { outcome: Outcome::AbortedByUs, why: why.into() }, answer: Some(cause.source()) }
     }
 
     pub(super) fn stopping() -> Stop {
-        Stop::limit("fcdd is being stopped")
+        Stop::because(AbortCause::Stopping, "fcdd is being stopped")
     }
 
     pub(super) fn aborted_by_peer(source: &AbortRQSource) -> Stop {
@@ -80,7 +75,7 @@ impl Stop {
     }
 
     pub(super) fn unexpected(pdu: &Pdu, state: &str) -> Stop {
-        Stop::violation(ProviderReason::UnexpectedPdu, format!("{} {state}", pdu_name(pdu)))
+        Stop::because(AbortCause::UnexpectedPdu, format!("{} {state}", pdu_name(pdu)))
     }
 
     /// Adds which object was under way.
@@ -94,7 +89,7 @@ impl Stop {
 
 impl From<UpperLayerError> for Stop {
     fn from(error: UpperLayerError) -> Stop {
-        let answer = error.abort_source();
+        let answer = AbortCause::of(&error).map(AbortCause::source);
         let outcome = if answer.is_some() { Outcome::AbortedByUs } else { Outcome::AbortedByPeer };
         Stop { end: End { outcome, why: error.to_string() }, answer }
     }

@@ -2,6 +2,7 @@
 
 use tokio::task::spawn_blocking;
 
+use super::answers::Stored;
 use super::object::{FinishedObject, Refusal};
 use super::variant;
 use crate::ledger::instances::{NewInstance, NewQuarantine, Recorded};
@@ -9,14 +10,6 @@ use crate::ledger::{Ledger, LedgerError, now_ms};
 use crate::observe::events::receive::{InstanceDuplicate, InstanceQuarantined, InstanceStored};
 use crate::spool::received_file::ReceivedFile;
 use crate::spool::{Committed, Spool};
-
-/// What became of an object that is answered with success.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stored {
-    New,
-    Duplicate,
-    Quarantined,
-}
 
 impl From<LedgerError> for Refusal {
     fn from(error: LedgerError) -> Refusal {
