@@ -7,6 +7,7 @@ pub mod identifying;
 pub mod identity;
 pub mod peer;
 pub mod templates;
+pub mod transport;
 pub mod uid;
 pub mod upper_layer;
 

@@ -1,4 +1,4 @@
-//! The DICOM upper layer (PS3.8 section 9.3) on a TCP stream: PDUs in, PDUs out, for acceptor and requestor.
+//! The DICOM upper layer (PS3.8 section 9.3) on a connection: PDUs in, PDUs out, for acceptor and requestor.
 //!
 //! dicom-ul's codec reads and writes the PDUs; what is ours is the framing around it:
 //!
@@ -10,7 +10,6 @@
 //! Left to the callers: which PDU may come when, what goes into a message, and when to give up.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -18,10 +17,10 @@ use dicom_ul::pdu::{
     AbortRQSource, PDU_HEADER_SIZE, PDataValueType, Pdu, ReadError, UserVariableItem, WriteError, read_pdu, write_pdu,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use super::identity::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
+use super::transport::Transport;
 
 /// Longest association PDU that is read, and the longest P-DATA-TF PDU that is sent, bytes without the header.
 /// A legal A-ASSOCIATE-RQ with 128 presentation contexts can be 51 KB.
@@ -100,10 +99,10 @@ pub enum UpperLayerError {
     },
 }
 
-/// PDUs over one TCP connection.
+/// PDUs over one connection.
 #[derive(Debug)]
 pub struct PduStream {
-    socket: TcpStream,
+    transport: Box<dyn Transport>,
     /// Bytes that arrived and were not yet handed out as PDUs.
     incoming: BytesMut,
     /// The PDU being sent; kept to be used again.
@@ -116,23 +115,16 @@ pub struct PduStream {
 impl PduStream {
     /// Takes over a connection, on either side of it. `max_incoming` is the longest P-DATA-TF that we announce
     /// and accept (bytes without the header; raised to what the codec can do at least).
-    pub fn new(socket: TcpStream, max_incoming: u32) -> Result<PduStream, UpperLayerError> {
-        socket
-            .set_nodelay(true)
-            .map_err(|source| UpperLayerError::Io { doing: "setting up the connection", source })?;
+    pub fn new(transport: impl Transport + 'static, max_incoming: u32) -> Result<PduStream, UpperLayerError> {
+        transport.set_up().map_err(|source| UpperLayerError::Io { doing: "setting up the connection", source })?;
         Ok(PduStream {
-            socket,
+            transport: Box::new(transport),
             incoming: BytesMut::with_capacity(READ_AHEAD_BYTES),
             outgoing: Vec::new(),
             bytes_received: 0,
             max_incoming: max_incoming.max(SMALLEST_MAX_PDU),
             max_outgoing: SMALLEST_MAX_PDU,
         })
-    }
-
-    /// The peer's address.
-    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.peer_addr()
     }
 
     /// Bytes that came from the peer so far; what a minimum rate is judged by.
@@ -207,14 +199,11 @@ impl PduStream {
         Ok(Frame { name, pdu_bytes: PDU_HEADER_SIZE as usize + length as usize })
     }
 
-    /// One read from the socket. Cancelling it loses nothing.
+    /// One read from the connection. Cancelling it loses nothing.
     async fn fill(&mut self, deadline: Instant) -> Result<(), UpperLayerError> {
-        // The option lasts only until the kernel thinks otherwise, so it is set before each read. Failing to
-        // set it costs speed and nothing else.
-        #[cfg(target_os = "linux")]
-        let _ = socket2::SockRef::from(&self.socket).set_tcp_quickack(true);
+        self.transport.before_read();
         let doing = "waiting for the peer";
-        match timeout_at(deadline, self.socket.read_buf(&mut self.incoming)).await {
+        match timeout_at(deadline, self.transport.read_buf(&mut self.incoming)).await {
             Err(_) => Err(UpperLayerError::Timeout { doing }),
             Ok(Err(source)) => Err(UpperLayerError::Io { doing, source }),
             Ok(Ok(0)) if self.incoming.is_empty() => Err(UpperLayerError::Closed),
@@ -282,7 +271,7 @@ impl PduStream {
 
     async fn write_out(&mut self, deadline: Instant) -> Result<(), UpperLayerError> {
         let doing = "sending to the peer";
-        match timeout_at(deadline, self.socket.write_all(&self.outgoing)).await {
+        match timeout_at(deadline, self.transport.write_all(&self.outgoing)).await {
             Err(_) => Err(UpperLayerError::Timeout { doing }),
             Ok(Err(source)) => Err(UpperLayerError::Io { doing, source }),
             Ok(Ok(())) => Ok(()),
@@ -301,13 +290,13 @@ impl PduStream {
     /// bytes resets the connection and takes our last PDU with it.
     pub async fn close(mut self) {
         let deadline = Instant::now() + CLOSE_LINGER;
-        if !matches!(timeout_at(deadline, self.socket.shutdown()).await, Ok(Ok(()))) {
+        if !matches!(timeout_at(deadline, self.transport.shutdown()).await, Ok(Ok(()))) {
             return;
         }
         loop {
             self.incoming.clear();
             self.incoming.reserve(READ_AHEAD_BYTES);
-            match timeout_at(deadline, self.socket.read_buf(&mut self.incoming)).await {
+            match timeout_at(deadline, self.transport.read_buf(&mut self.incoming)).await {
                 Ok(Ok(read)) if read > 0 => {}
                 _ => return,
             }
@@ -374,7 +363,7 @@ pub fn peer_implementation(user_information: &[UserVariableItem]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     /// A stream of ours and the raw socket of the peer.
     async fn pair() -> (PduStream, TcpStream) {

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::abort::AbortCause;
@@ -21,6 +20,7 @@ use super::receipt::{Account, End, Stop};
 use super::store::settle;
 use crate::dicom::Uid;
 use crate::dicom::dimse::{CStoreRq, CStoreRsp, Command, MAX_COMMAND_BYTES, Status, VERIFICATION};
+use crate::dicom::transport::Transport;
 use crate::dicom::upper_layer::{PduStream, UpperLayerError};
 use crate::ledger::associations::Outcome;
 use crate::observe::events::receive::{InstanceRefused, ReceiptIncomplete, StoreFailed};
@@ -31,11 +31,11 @@ use crate::study::in_flight::AssociationStudies;
 /// Serves a connection to its end. `None`: nothing was said, as by a port check, and no receipt is wanted.
 pub(super) async fn serve(
     shared: Arc<Shared>,
-    socket: TcpStream,
+    transport: impl Transport + 'static,
     turned_away: Option<String>,
     account: Account,
 ) -> Option<End> {
-    let mut stream = match PduStream::new(socket, shared.config.max_pdu_bytes) {
+    let mut stream = match PduStream::new(transport, shared.config.max_pdu_bytes) {
         Ok(stream) => stream,
         Err(error) => return Some(Stop::from(error).end),
     };

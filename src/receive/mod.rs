@@ -6,6 +6,7 @@
 //! establish    from the connection to the A-ASSOCIATE-AC
 //! rejection, abort, answers   what a peer can be told: every A-ASSOCIATE-RJ, A-ABORT and status, and when
 //! association  the message loop: PDVs → commands and objects
+//! conversation one association over any transport, without a listener
 //! receipt      what an association leaves behind, and every way it can end
 //! pace         the deadlines of a message
 //! object       one object under way: identifiers, temporary file
@@ -19,6 +20,7 @@
 mod abort;
 mod answers;
 mod association;
+pub(crate) mod conversation;
 mod establish;
 mod listener;
 mod negotiation;
