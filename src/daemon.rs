@@ -32,7 +32,7 @@ use crate::ledger::instances::RebuildError;
 use crate::ledger::removal::RemovalError;
 use crate::ledger::{Ledger, LedgerError, SetAsideLedger};
 use crate::observe::events::daemon as events;
-use crate::pipeline::{Pipeline, PipelineError};
+use crate::pipeline::PipelineError;
 use crate::receive::{Intake, ListenError, Listener};
 use crate::spool::room::RoomWatch;
 use crate::spool::{Spool, SpoolError, sentinel};
@@ -104,6 +104,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Daemon
     if let Some(SetAsideLedger { path, why }) = &damaged {
         events::LedgerSetAside { path, why }.emit();
     }
+    ledger.forget_troubles().await?;
     let associations = ledger.close_leftover_associations().await?;
     housekeeping::decide_what_is_aside(&ledger, &spool).await?;
     let rebuilt = ledger.rebuild_from_spool(&spool).await?;
@@ -119,17 +120,6 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Daemon
     events::TakenUp { associations, objects, results, analyses: ledger.restart_unfinished().await? }.emit();
 
     let admission = Arc::new(Admission::new(&config.assemble.admission)?);
-    let pipeline = {
-        let config = config.clone();
-        let load = move || Pipeline::load(&config.assemble, &config.analyze, &config.report);
-        tokio::task::spawn_blocking(load).await.map_err(DaemonError::StartUp)??
-    };
-    let models = pipeline.engine().models();
-    let models: Vec<String> =
-        models.iter().map(|m| format!("{} {} on {} {}", m.name, m.version, m.provider, m.precision)).collect();
-
-    let pipeline = model_watch::CurrentPipeline::new(pipeline);
-
     let in_flight = InFlight::new();
     let wake_ups = WakeUps::default();
     let room = Arc::new(RoomWatch::new(spool.clone(), config.spool.steps()));
@@ -147,6 +137,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Daemon
     )?;
 
     let mut tasks = JoinSet::new();
+    // The port is open before the models are loaded: intake needs nothing but the disk.
     tasks.spawn(listener.run(stop.clone(), drain));
     tasks.spawn(deliveries.run(stop.clone()));
     tasks.spawn(completion_watch::run(
@@ -156,6 +147,9 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Daemon
         wake_ups.clone(),
         stop.clone(),
     ));
+    let pipeline = model_watch::CurrentPipeline::default();
+    model_watch::load_first(&config, &ledger, &pipeline).await?;
+    let models = pipeline.get().map_or_else(|| "none".to_owned(), |pipeline| model_watch::in_words(&pipeline));
     tasks.spawn(
         analysis_worker::AnalysisWorker {
             config: config.clone(),
@@ -168,7 +162,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Daemon
         }
         .run(stop.clone()),
     );
-    tasks.spawn(model_watch::run(config.clone(), pipeline, stop.clone()));
+    tasks.spawn(model_watch::run(config.clone(), ledger.clone(), pipeline, wake_ups.clone(), stop.clone()));
     tasks.spawn(
         housekeeping::Housekeeping {
             config: config.clone(),
@@ -180,7 +174,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Daemon
         .run(stop.clone()),
     );
 
-    events::Ready { address, ae_title: &config.receive.ae_title, models: &models.join(", ") }.emit();
+    events::Ready { address, ae_title: &config.receive.ae_title, models: &models }.emit();
     // Outside systemd there is nobody to notify, which is no error.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 

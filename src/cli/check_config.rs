@@ -17,8 +17,8 @@ pub struct Args {
     /// The configuration file.
     #[arg(long, value_name = "FILE", default_value = super::DEFAULT_CONFIG)]
     config: PathBuf,
-    /// Of the files that it names, look only at those that the daemon uses: an archive that is not mounted or a mail
-    /// password keeps no daemon from starting.
+    /// Of the files that it names, look only at those without which the daemon does not start: an archive that is not
+    /// mounted or a mail password keeps it from nothing, and what is wrong with models is a warning.
     #[arg(long)]
     daemon: bool,
     /// Print the mistakes as a JSON array.
@@ -30,7 +30,14 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mistakes = match Config::load(&args.config) {
         Ok(config) => {
             let mut mistakes = mistakes_in_named_files(&config);
-            if !args.daemon {
+            let in_models = mistakes_in_models(&config);
+            if args.daemon {
+                // The daemon receives without models, too, and waits for them: they keep nothing from starting.
+                for mistake in in_models {
+                    eprintln!("warning: {mistake}");
+                }
+            } else {
+                mistakes.extend(in_models);
                 mistakes.extend(mistakes_of_research(&config));
             }
             mistakes
@@ -79,7 +86,7 @@ fn mistakes_of_research(config: &Config) -> Vec<Mistake> {
     mistakes
 }
 
-/// What is wrong in the rules, templates and model folders that a good configuration names.
+/// What is wrong in the rules and templates that a good configuration names.
 fn mistakes_in_named_files(config: &Config) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     let mut note = |key: &str, what: String| mistakes.push(Mistake { line: None, key: key.to_owned(), what });
@@ -92,6 +99,13 @@ fn mistakes_in_named_files(config: &Config) -> Vec<Mistake> {
     if let Some(Err(error)) = config.report.templates.as_deref().map(Templates::load) {
         note("report.templates", error.to_string());
     }
+    mistakes
+}
+
+/// What is wrong in the model folders.
+fn mistakes_in_models(config: &Config) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let mut note = |key: &str, what: String| mistakes.push(Mistake { line: None, key: key.to_owned(), what });
     let mut by_sequence = std::collections::BTreeMap::new();
     for folder in &config.analyze.models {
         match ModelFolder::load(folder) {

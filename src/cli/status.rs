@@ -1,4 +1,4 @@
-//! `fcdd status`: how the daemon stands, in five lines.
+//! `fcdd status`: how the daemon stands, in five lines, and one for each thing that is wrong.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -110,14 +110,19 @@ fn model(folder: &Path) -> ModelLine {
 
 impl Status {
     fn lines(&self) -> String {
-        format!(
+        let mut text = format!(
             "intake        {}\nbacklog       {}\nlast success  {}\ndisk          {}\nmodels        {}\n",
             self.intake(),
             self.backlog(),
             self.last_success(),
             self.disk_line(),
             self.models.iter().map(|m| m.text.as_str()).collect::<Vec<_>>().join(", ")
-        )
+        );
+        for trouble in &self.overview.troubles {
+            text +=
+                &format!("TROUBLE       {}: {} ({})\n", trouble.task, trouble.text, self.ago("since", trouble.since));
+        }
+        text
     }
 
     fn intake(&self) -> String {

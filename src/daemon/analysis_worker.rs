@@ -30,6 +30,9 @@ use crate::study::Selection;
 /// Wakes up by itself this often, should a notification ever be lost.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
+/// The worker's name in the log and among the ledger's troubles.
+const TASK: &str = "analysis";
+
 /// After trouble of the disk or the ledger: doubled with each failure in a row.
 const FIRST_SLEEP_AFTER_TROUBLE: Duration = Duration::from_secs(1);
 
@@ -62,12 +65,18 @@ impl AnalysisWorker {
         while !stop.is_cancelled() {
             let sleep = match self.next(&mut unfinished).await {
                 Ok(true) => {
-                    troubles_in_a_row = 0;
+                    if std::mem::take(&mut troubles_in_a_row) > 0
+                        && let Err(error) = self.ledger.end_trouble(TASK).await
+                    {
+                        events::TaskTrouble { task: TASK, error: &error }.emit();
+                    }
                     continue;
                 }
                 Ok(false) => LONGEST_SLEEP,
                 Err(error) => {
-                    events::TaskTrouble { task: "analysis worker", error: &error }.emit();
+                    events::TaskTrouble { task: TASK, error: &error }.emit();
+                    // Where the ledger is the trouble this fails too; the log has it.
+                    let _ = self.ledger.enter_trouble(TASK, &error.to_string()).await;
                     let sleep = FIRST_SLEEP_AFTER_TROUBLE * 2_u32.saturating_pow(troubles_in_a_row);
                     troubles_in_a_row += 1;
                     sleep.min(LONGEST_SLEEP)
@@ -95,9 +104,10 @@ impl AnalysisWorker {
             self.ledger.give_back(study_uid, "given back: its analysis could not be recorded").await?;
             *unfinished = None;
         }
+        let Some(pipeline) = self.pipeline.get() else { return Ok(false) };
         let Some(study) = self.ledger.next_complete().await? else { return Ok(false) };
         *unfinished = Some(study.study_uid.clone());
-        let done = self.take_through(&study).await;
+        let done = self.take_through(&study, pipeline).await;
         if let Err(error) = &done {
             let reason = format!("waits for another attempt: {error}");
             self.ledger.give_back(&study.study_uid, &reason).await?;
@@ -107,7 +117,9 @@ impl AnalysisWorker {
     }
 
     /// One study from "analyzing" to "reported", "not for analysis" or "failed".
-    async fn take_through(&self, study: &StudyRow) -> Result<(), WorkerError> {
+    ///
+    /// One pipeline for the whole study, whatever is promoted meanwhile.
+    async fn take_through(&self, study: &StudyRow, pipeline: Arc<Pipeline>) -> Result<(), WorkerError> {
         let begun = Instant::now();
         let looked_at_ms = now_ms();
         let uid = &study.study_uid;
@@ -118,12 +130,10 @@ impl AnalysisWorker {
             results: self.spool.results_directory(uid)?,
             files: self.ledger.instance_files(uid).await?,
             history: Arc::new(self.ledger.history(uid).await?),
-            // One pipeline for the whole study, whatever is promoted meanwhile.
-            pipeline: self.pipeline.get(),
+            pipeline: pipeline.clone(),
             admission: self.admission.clone(),
             stage: Arc::new(Mutex::new("assemble")),
         };
-        let pipeline = attempt.pipeline.clone();
         let outcome = match study.attempts.checked_sub(self.config.analyze.max_attempts) {
             None | Some(0) => attempt.run().await,
             Some(over) => {

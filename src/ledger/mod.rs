@@ -20,6 +20,7 @@ pub mod studies;
 pub mod study_state;
 #[cfg(test)]
 mod tests;
+pub mod troubles;
 
 pub use damaged::SetAsideLedger;
 pub use study_state::StudyState;
@@ -189,7 +190,7 @@ impl Ledger {
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
-            .busy_timeout(Duration::from_secs(10))
+            .busy_timeout(Duration::from_secs(5))
     }
 
     /// Flushes and closes both pools.

@@ -10,6 +10,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::outbox::OutboxStatus;
 use super::studies::{STUDY_COLUMNS, StudyRow, study_row, timestamp, uid};
+use super::troubles::Trouble;
 use super::{Doing, Ledger, LedgerError, StudyState};
 use crate::dicom::Uid;
 
@@ -134,6 +135,8 @@ pub struct Overview {
     pub oldest_waiting_since: Option<Timestamp>,
     /// Deliveries that are not done, by destination.
     pub outbox: BTreeMap<String, OutboxCounts>,
+    /// What is wrong with the running daemon now.
+    pub troubles: Vec<Trouble>,
 }
 
 /// The receipt of the newest association that is over.
@@ -315,6 +318,7 @@ impl Ledger {
                 .transpose()
                 .doing("find the study that waits longest")?,
             outbox: self.outbox_counts().await?,
+            troubles: self.troubles().await?,
         })
     }
 

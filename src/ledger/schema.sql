@@ -87,6 +87,12 @@ CREATE TABLE IF NOT EXISTS quarantine (
 );
 CREATE INDEX IF NOT EXISTS quarantine_by_study ON quarantine (study_uid);
 
+CREATE TABLE IF NOT EXISTS troubles (          -- what is wrong with the running daemon now; `fcdd status` tells
+    task  TEXT PRIMARY KEY,
+    text  TEXT    NOT NULL,
+    since INTEGER NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS series_verdicts (
     study_uid    TEXT NOT NULL,
     series_uid   TEXT NOT NULL,

@@ -134,6 +134,11 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it and waits until it says (by `sd_notify`) that it accepts associations.
     pub fn start(configuration: Configuration) -> Daemon {
+        Daemon::start_wrapped(configuration, &[])
+    }
+
+    /// The same by way of another command, which becomes the daemon in the end.
+    pub fn start_wrapped(configuration: Configuration, wrapper: &[String]) -> Daemon {
         let log = configuration.directory().join("log.txt");
         let file = File::options().create(true).append(true).open(&log).expect("the log can be written");
         let socket_path = configuration.directory().join("notify");
@@ -141,7 +146,15 @@ impl Daemon {
         let socket = UnixDatagram::bind(&socket_path).expect("a socket can be made in the temporary directory");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout can be set");
 
-        let process = command()
+        let mut command = command();
+        if let Some((program, arguments)) = wrapper.split_first() {
+            let (fcdd, environment) = (command.get_program().to_owned(), command.get_envs());
+            let mut wrapped = Command::new(program);
+            wrapped.args(arguments).arg(fcdd).stdin(Stdio::null()).current_dir(env!("CARGO_MANIFEST_DIR"));
+            wrapped.envs(environment.filter_map(|(name, value)| Some((name, value?))));
+            command = wrapped;
+        }
+        let process = command
             .args(["serve", "--config"])
             .arg(configuration.write())
             .env("NOTIFY_SOCKET", &socket_path)

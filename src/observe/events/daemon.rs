@@ -55,6 +55,22 @@ impl ModelsKept<'_> {
     }
 }
 
+/// The models that the configuration names do not load; studies are received and wait.
+pub struct NoModels<'a> {
+    /// Why they do not load.
+    pub why: &'a str,
+}
+
+impl NoModels<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        tracing::error!(
+            why = self.why,
+            "no models: studies are received and wait until the models load; they are tried again by themselves"
+        );
+    }
+}
+
 /// The system does not tell about changed models.
 pub struct ModelsNotWatched<'a> {
     /// Why not.
