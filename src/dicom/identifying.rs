@@ -1,11 +1,15 @@
-//! The four UIDs that say where an object belongs, read from the first bytes of a dataset.
+//! The four UIDs that say where an object belongs, read from the first bytes of a dataset as they come in.
 //!
 //! This is the only parsing on the way from the network to the disk, so it is small, bounded and cannot
-//! panic: elements are walked one by one without being kept, sequences are skipped to a fixed depth, and
-//! nothing after Series Instance UID (0020,000E) is looked at.
+//! panic: elements are walked over without being kept ([`element_walk`]), of the values only the four UIDs are, and
+//! nothing after Series Instance UID (0020,000E) is looked at. A reader needs under 1 KiB, whatever is sent to it
+//! (with a deflated dataset 45 KiB: the inflater's window).
 
-use std::io::Read;
+mod element_walk;
 
+use flate2::{Decompress, FlushDecompress, Status};
+
+use self::element_walk::{ElementWalk, Encoding, Fault, MAX_DEPTH, Sight, Tag};
 use super::uid::{InvalidUid, Uid};
 
 /// Implicit VR Little Endian.
@@ -17,21 +21,22 @@ pub const DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN: &str = "1.2.840.10008.1.2.1.99";
 /// Explicit VR Big Endian (retired, still sent).
 pub const EXPLICIT_VR_BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 
-/// How much of a dataset is looked at. Only referenced-image lists of huge multi-frame objects come before
+/// How much of a dataset is looked at, inflated. Only referenced-image lists of huge multi-frame objects come before
 /// group 0020, and those stay well below this.
 pub const MAX_PREFIX_BYTES: usize = 4 << 20;
 
-/// Deepest nesting of sequences that is followed.
-const MAX_DEPTH: usize = 32;
+/// Longest value that is read as a UID: 64 characters, and some padding.
+const MAX_UID_VALUE_BYTES: u32 = 128;
 
-const SOP_CLASS_UID: Tag = Tag(0x0008, 0x0016);
-const SOP_INSTANCE_UID: Tag = Tag(0x0008, 0x0018);
-const STUDY_INSTANCE_UID: Tag = Tag(0x0020, 0x000D);
 const SERIES_INSTANCE_UID: Tag = Tag(0x0020, 0x000E);
-const ITEM: Tag = Tag(0xFFFE, 0xE000);
-const ITEM_DELIMITATION: Tag = Tag(0xFFFE, 0xE00D);
-const SEQUENCE_DELIMITATION: Tag = Tag(0xFFFE, 0xE0DD);
-const UNDEFINED_LENGTH: u32 = 0xFFFF_FFFF;
+
+/// The elements that are wanted, in the order in which they come.
+const WANTED: [(Tag, &str); 4] = [
+    (Tag(0x0008, 0x0016), "SOP Class UID (0008,0016)"),
+    (Tag(0x0008, 0x0018), "SOP Instance UID (0008,0018)"),
+    (Tag(0x0020, 0x000D), "Study Instance UID (0020,000D)"),
+    (SERIES_INSTANCE_UID, "Series Instance UID (0020,000E)"),
+];
 
 /// Where an object belongs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,9 +54,15 @@ pub struct Identifiers {
 /// Why the identifiers could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdentifyingError {
-    /// The bytes end before the identifiers were seen; with more of the dataset it may work.
+    /// The dataset ended before the identifiers were seen.
     #[error("the data set ends before {missing}")]
     EndsTooEarly {
+        /// The first element that was not seen.
+        missing: &'static str,
+    },
+    /// The identifiers are not where they should be.
+    #[error("the data set has no {missing} within its first {MAX_PREFIX_BYTES} bytes")]
+    NotInPrefix {
         /// The first element that was not seen.
         missing: &'static str,
     },
@@ -80,216 +91,199 @@ pub enum IdentifyingError {
         /// Why.
         source: InvalidUid,
     },
+    /// A value that is far too long for a UID.
+    #[error("{element} is wrong: it claims {bytes} bytes, a UID has at most 64")]
+    TooLongForAUid {
+        /// The element.
+        element: &'static str,
+        /// Length that it claims.
+        bytes: u32,
+    },
 }
 
-/// Reads the identifiers from the beginning of a dataset (without file meta) in the given transfer syntax.
-/// All of `prefix` is considered; give at most [`MAX_PREFIX_BYTES`].
-pub fn read_identifiers(prefix: &[u8], transfer_syntax: &str) -> Result<Identifiers, IdentifyingError> {
-    let (explicit, big_endian) = match transfer_syntax {
-        IMPLICIT_VR_LITTLE_ENDIAN => (false, false),
-        EXPLICIT_VR_BIG_ENDIAN => (true, true),
-        DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN => {
-            let inflated = inflate_prefix(prefix);
-            return Walk { rest: &inflated, total: inflated.len(), explicit: true, big_endian: false }
-                .identifiers(transfer_syntax);
-        }
-        // Every encapsulated transfer syntax is Explicit VR Little Endian outside the pixel data (PS3.5 annex A.4).
-        _ => (true, false),
-    };
-    Walk { rest: prefix, total: prefix.len(), explicit, big_endian }.identifiers(transfer_syntax)
+/// Reads the identifiers of one dataset (without file meta) while it comes in.
+#[derive(Debug)]
+pub struct IdentifierReader {
+    transfer_syntax: String,
+    inflater: Option<Inflater>,
+    walk: ElementWalk,
+    /// Values as they came, in the order of [`WANTED`].
+    values: [Option<Value>; 4],
+    /// Index of the value under way, where it is a wanted one.
+    current: Option<usize>,
 }
 
-/// What can be inflated of a dataset that may be cut off, at most [`MAX_PREFIX_BYTES`].
-fn inflate_prefix(deflated: &[u8]) -> Vec<u8> {
-    let mut inflated = Vec::new();
-    // A cut or broken stream ends in an error; what came out before it is kept and judged by the walk.
-    let _ = flate2::read::DeflateDecoder::new(deflated).take(MAX_PREFIX_BYTES as u64).read_to_end(&mut inflated);
-    inflated
+/// The value of a wanted element.
+#[derive(Debug)]
+struct Value {
+    bytes: Vec<u8>,
+    announced: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Tag(u16, u16);
-
-/// Why a step could not be made; turned into an [`IdentifyingError`] where the context is known.
-enum Stop {
-    OutOfBytes,
-    NotEncodedSo,
-    TooDeep,
+impl Value {
+    fn is_whole(&self) -> bool {
+        self.bytes.len() == self.announced
+    }
 }
 
-/// The bytes that are still ahead.
-struct Walk<'a> {
-    rest: &'a [u8],
-    total: usize,
-    explicit: bool,
-    big_endian: bool,
-}
-
-struct Header {
-    tag: Tag,
-    length: u32,
-    /// UN with undefined length holds Implicit VR Little Endian, whatever surrounds it (PS3.5 section 6.2.2).
-    is_un: bool,
-}
-
-impl<'a> Walk<'a> {
-    fn identifiers(mut self, transfer_syntax: &str) -> Result<Identifiers, IdentifyingError> {
-        let mut found = Found::default();
-        match self.collect(&mut found) {
-            Ok(()) => found.complete(),
-            Err(Stop::OutOfBytes) => Err(IdentifyingError::EndsTooEarly { missing: found.first_missing() }),
-            Err(Stop::TooDeep) => Err(IdentifyingError::TooDeep),
-            Err(Stop::NotEncodedSo) => Err(IdentifyingError::NotEncodedSo {
-                transfer_syntax: transfer_syntax.to_owned(),
-                position: self.total - self.rest.len(),
-            }),
+impl IdentifierReader {
+    /// A reader that has seen nothing of its dataset yet.
+    pub fn new(transfer_syntax: &str) -> IdentifierReader {
+        let encoding = match transfer_syntax {
+            IMPLICIT_VR_LITTLE_ENDIAN => Encoding { explicit: false, big_endian: false },
+            EXPLICIT_VR_BIG_ENDIAN => Encoding { explicit: true, big_endian: true },
+            // Every encapsulated transfer syntax, and inflated bytes, are Explicit VR Little Endian outside the
+            // pixel data (PS3.5 annex A).
+            _ => Encoding { explicit: true, big_endian: false },
+        };
+        let is_deflated = transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN;
+        IdentifierReader {
+            transfer_syntax: transfer_syntax.to_owned(),
+            inflater: is_deflated.then(Inflater::new),
+            walk: ElementWalk::new(encoding),
+            values: [const { None }; 4],
+            current: None,
         }
     }
 
-    fn collect(&mut self, found: &mut Found<'a>) -> Result<(), Stop> {
+    /// Takes the next bytes of the dataset, cut anywhere. `None`: more of it is needed. Not to be called again once it
+    /// has answered anything else.
+    pub fn read(&mut self, bytes: &[u8]) -> Result<Option<Identifiers>, IdentifyingError> {
+        let Some(mut inflater) = self.inflater.take() else { return self.read_elements(bytes) };
+        let mut deflated = bytes;
+        let mut inflated = [0; 4096];
         loop {
-            let header = self.header()?;
-            if header.tag > SERIES_INSTANCE_UID {
-                return Ok(());
+            let part = inflater.inflate(&mut deflated, &mut inflated).map_err(|Broken| self.fault(Fault::NotEncodedSo))?;
+            if part.is_empty() {
+                self.inflater = Some(inflater);
+                return Ok(None);
             }
-            if header.length == UNDEFINED_LENGTH {
-                self.skip_sequence(header.is_un, 0)?;
-                continue;
-            }
-            let value = self.take(header.length)?;
-            found.note(header.tag, value);
-            if header.tag == SERIES_INSTANCE_UID {
-                return Ok(());
+            if let Some(identifiers) = self.read_elements(part)? {
+                return Ok(Some(identifiers));
             }
         }
     }
 
-    fn take(&mut self, length: u32) -> Result<&'a [u8], Stop> {
-        let (value, rest) = self.rest.split_at_checked(length as usize).ok_or(Stop::OutOfBytes)?;
-        self.rest = rest;
-        Ok(value)
+    /// What is to be said if nothing comes after what was read.
+    pub fn at_the_end(&self) -> IdentifyingError {
+        IdentifyingError::EndsTooEarly { missing: self.first_missing() }
     }
 
-    fn u16(&mut self) -> Result<u16, Stop> {
-        let (bytes, rest) = self.rest.split_first_chunk::<2>().ok_or(Stop::OutOfBytes)?;
-        self.rest = rest;
-        Ok(if self.big_endian { u16::from_be_bytes(*bytes) } else { u16::from_le_bytes(*bytes) })
-    }
-
-    fn u32(&mut self) -> Result<u32, Stop> {
-        let (bytes, rest) = self.rest.split_first_chunk::<4>().ok_or(Stop::OutOfBytes)?;
-        self.rest = rest;
-        Ok(if self.big_endian { u32::from_be_bytes(*bytes) } else { u32::from_le_bytes(*bytes) })
-    }
-
-    fn header(&mut self) -> Result<Header, Stop> {
-        let tag = Tag(self.u16()?, self.u16()?);
-        // Item tags never have a VR (PS3.5 section 7.5).
-        if !self.explicit || tag.0 == 0xFFFE {
-            return Ok(Header { tag, length: self.u32()?, is_un: false });
-        }
-        let vr = self.take(2)?;
-        match vr {
-            b"AE" | b"AS" | b"AT" | b"CS" | b"DA" | b"DS" | b"DT" | b"FL" | b"FD" | b"IS" | b"LO" | b"LT" | b"PN"
-            | b"SH" | b"SL" | b"SS" | b"ST" | b"TM" | b"UI" | b"UL" | b"US" => {
-                Ok(Header { tag, length: u32::from(self.u16()?), is_un: false })
-            }
-            // Every other VR, also one of the future, has two reserved bytes and a long length (PS3.5 section 7.1.2).
-            _ if vr.iter().all(u8::is_ascii_uppercase) => {
-                self.u16()?;
-                Ok(Header { tag, length: self.u32()?, is_un: vr == b"UN" })
-            }
-            _ => Err(Stop::NotEncodedSo),
-        }
-    }
-
-    /// Skips a sequence of undefined length, up to and including its delimiter.
-    fn skip_sequence(&mut self, is_un: bool, depth: usize) -> Result<(), Stop> {
-        if depth >= MAX_DEPTH {
-            return Err(Stop::TooDeep);
-        }
-        let outside = (self.explicit, self.big_endian);
-        if is_un {
-            (self.explicit, self.big_endian) = (false, false);
-        }
-        loop {
-            let header = self.header()?;
-            match header.tag {
-                SEQUENCE_DELIMITATION => break,
-                ITEM if header.length == UNDEFINED_LENGTH => self.skip_item(depth)?,
-                ITEM => {
-                    self.take(header.length)?;
+    fn read_elements(&mut self, bytes: &[u8]) -> Result<Option<Identifiers>, IdentifyingError> {
+        let within = MAX_PREFIX_BYTES.saturating_sub(self.walk.position());
+        let (mut rest, beyond) = bytes.split_at_checked(within).unwrap_or((bytes, &[]));
+        while let Some(sight) = self.walk.next(&mut rest).map_err(|fault| self.fault(fault))? {
+            match sight {
+                Sight::Element { tag, .. } if tag > SERIES_INSTANCE_UID => return self.identifiers().map(Some),
+                Sight::Element { tag, value_bytes } => self.begin(tag, value_bytes)?,
+                Sight::Value(part) => {
+                    if let Some(value) = self.current_value() {
+                        value.bytes.extend_from_slice(part);
+                    }
                 }
-                _ => return Err(Stop::NotEncodedSo),
+            }
+            if let [.., Some(series)] = &self.values
+                && series.is_whole()
+            {
+                return self.identifiers().map(Some);
             }
         }
-        (self.explicit, self.big_endian) = outside;
+        match beyond {
+            [] => Ok(None),
+            _ => Err(IdentifyingError::NotInPrefix { missing: self.first_missing() }),
+        }
+    }
+
+    fn begin(&mut self, tag: Tag, value_bytes: Option<u32>) -> Result<(), IdentifyingError> {
+        self.current = WANTED.iter().position(|(wanted, _)| *wanted == tag);
+        let (Some(index), Some(bytes)) = (self.current, value_bytes) else { return Ok(()) };
+        if bytes > MAX_UID_VALUE_BYTES {
+            let element = WANTED.get(index).map_or("", |(_, name)| name);
+            return Err(IdentifyingError::TooLongForAUid { element, bytes });
+        }
+        if let Some(value) = self.values.get_mut(index) {
+            let announced = bytes as usize;
+            *value = Some(Value { bytes: Vec::with_capacity(announced), announced });
+        }
         Ok(())
     }
 
-    /// Skips the elements of an item of undefined length, up to and including its delimiter.
-    fn skip_item(&mut self, depth: usize) -> Result<(), Stop> {
-        loop {
-            let header = self.header()?;
-            if header.tag == ITEM_DELIMITATION {
-                return Ok(());
-            }
-            if header.length == UNDEFINED_LENGTH {
-                self.skip_sequence(header.is_un, depth + 1)?;
-            } else {
-                self.take(header.length)?;
-            }
-        }
-    }
-}
-
-/// Values as they came.
-#[derive(Default)]
-struct Found<'a> {
-    sop_class: Option<&'a [u8]>,
-    sop_instance: Option<&'a [u8]>,
-    study: Option<&'a [u8]>,
-    series: Option<&'a [u8]>,
-}
-
-impl<'a> Found<'a> {
-    fn note(&mut self, tag: Tag, value: &'a [u8]) {
-        match tag {
-            SOP_CLASS_UID => self.sop_class = Some(value),
-            SOP_INSTANCE_UID => self.sop_instance = Some(value),
-            STUDY_INSTANCE_UID => self.study = Some(value),
-            SERIES_INSTANCE_UID => self.series = Some(value),
-            _ => {}
-        }
+    fn current_value(&mut self) -> Option<&mut Value> {
+        self.values.get_mut(self.current?)?.as_mut()
     }
 
-    fn named(&self) -> [(&'static str, Option<&'a [u8]>); 4] {
-        [
-            ("SOP Class UID (0008,0016)", self.sop_class),
-            ("SOP Instance UID (0008,0018)", self.sop_instance),
-            ("Study Instance UID (0020,000D)", self.study),
-            ("Series Instance UID (0020,000E)", self.series),
-        ]
+    fn fault(&self, fault: Fault) -> IdentifyingError {
+        match fault {
+            Fault::TooDeep => IdentifyingError::TooDeep,
+            Fault::NotEncodedSo => IdentifyingError::NotEncodedSo {
+                transfer_syntax: self.transfer_syntax.clone(),
+                position: self.walk.position(),
+            },
+        }
     }
 
     fn first_missing(&self) -> &'static str {
-        self.named().iter().find(|(_, value)| value.is_none()).map_or("its end", |(name, _)| *name)
+        let is_missing = |value: &Option<Value>| !value.as_ref().is_some_and(Value::is_whole);
+        WANTED.iter().zip(&self.values).find(|(_, value)| is_missing(value)).map_or("its end", |((_, name), _)| name)
     }
 
-    fn complete(&self) -> Result<Identifiers, IdentifyingError> {
-        let [sop_class_uid, sop_instance_uid, study_uid, series_uid] = self.named().map(|(element, value)| {
+    fn identifiers(&self) -> Result<Identifiers, IdentifyingError> {
+        let uid = |index: usize| {
+            let element = WANTED.get(index).map_or("", |(_, name)| name);
+            let value = self.values.get(index).and_then(Option::as_ref).map(|value| value.bytes.as_slice());
             let text = String::from_utf8_lossy(value.unwrap_or_default());
             if text.trim_matches(['\0', ' ']).is_empty() {
                 return Err(IdentifyingError::Missing { missing: element });
             }
             Uid::parse(&text).map_err(|source| IdentifyingError::NotAUid { element, source })
-        });
-        Ok(Identifiers {
-            sop_class_uid: sop_class_uid?,
-            sop_instance_uid: sop_instance_uid?,
-            study_uid: study_uid?,
-            series_uid: series_uid?,
-        })
+        };
+        Ok(Identifiers { sop_class_uid: uid(0)?, sop_instance_uid: uid(1)?, study_uid: uid(2)?, series_uid: uid(3)? })
+    }
+}
+
+/// Reads the identifiers of a dataset, of which at least the beginning is at hand.
+pub fn read_identifiers(dataset: &[u8], transfer_syntax: &str) -> Result<Identifiers, IdentifyingError> {
+    let mut reader = IdentifierReader::new(transfer_syntax);
+    reader.read(dataset)?.ok_or_else(|| reader.at_the_end())
+}
+
+/// Inflates piece by piece (RFC 1951, without a header: PS3.5 annex A.5).
+#[derive(Debug)]
+struct Inflater {
+    state: Decompress,
+    /// How the stream ended, once it has.
+    end: Option<Result<(), Broken>>,
+}
+
+/// The stream cannot be inflated any further.
+#[derive(Debug, Clone, Copy)]
+struct Broken;
+
+impl Inflater {
+    fn new() -> Inflater {
+        Inflater { state: Decompress::new(false), end: None }
+    }
+
+    /// As much as fits into `room`, and `deflated` without what was used for it; nothing when more is needed. What
+    /// comes out before a break is given before the break is told.
+    fn inflate<'a>(&mut self, deflated: &mut &[u8], room: &'a mut [u8]) -> Result<&'a [u8], Broken> {
+        loop {
+            if let Some(end) = self.end {
+                return end.map(|()| [].as_slice());
+            }
+            let (used_before, made_before) = (self.state.total_in(), self.state.total_out());
+            self.end = match self.state.decompress(deflated, room, FlushDecompress::None) {
+                Ok(Status::StreamEnd) => Some(Ok(())),
+                Ok(_) => None,
+                Err(_) => Some(Err(Broken)),
+            };
+            let used = (self.state.total_in() - used_before) as usize;
+            let made = (self.state.total_out() - made_before) as usize;
+            *deflated = deflated.get(used..).unwrap_or_default();
+            if made > 0 || (used == 0 && self.end.is_none()) {
+                return Ok(room.get(..made).unwrap_or_default());
+            }
+        }
     }
 }
 
@@ -318,7 +312,7 @@ mod tests {
             }
             bytes.extend(value);
         };
-        let undefined = UNDEFINED_LENGTH;
+        let undefined = u32::MAX;
         element(0x0008, 0x0016, b"UI", 6, b"1.2.3\0");
         element(0x0008, 0x0018, b"UI", 8, b"1.2.3.4\0");
         element(0x0008, 0x1140, b"SQ", undefined, b"");
@@ -352,15 +346,43 @@ mod tests {
         (EXPLICIT_VR_BIG_ENDIAN, true, true),
     ];
 
-    #[test]
-    fn every_encoding_is_read() {
-        for (syntax, explicit, big_endian) in ENCODINGS {
-            assert_eq!(read_identifiers(&dataset(explicit, big_endian), syntax), Ok(expected()), "{syntax}");
-        }
+    fn deflate(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(&dataset(true, false)).unwrap();
-        let deflated = encoder.finish().unwrap();
-        assert_eq!(read_identifiers(&deflated, DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN), Ok(expected()));
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// The dataset in every encoding.
+    fn datasets() -> Vec<(&'static str, Vec<u8>)> {
+        let mut all: Vec<_> = ENCODINGS.map(|(syntax, explicit, end)| (syntax, dataset(explicit, end))).into();
+        all.push((DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, deflate(&dataset(true, false))));
+        all
+    }
+
+    /// Reads pieces one after the other, as they would come from a peer.
+    fn read_pieces<'a>(
+        syntax: &str,
+        pieces: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Identifiers, IdentifyingError> {
+        let mut reader = IdentifierReader::new(syntax);
+        for piece in pieces {
+            if let Some(identifiers) = reader.read(piece)? {
+                return Ok(identifiers);
+            }
+        }
+        Err(reader.at_the_end())
+    }
+
+    #[test]
+    fn every_encoding_is_read_wherever_it_is_cut() {
+        for (syntax, bytes) in datasets() {
+            assert_eq!(read_identifiers(&bytes, syntax), Ok(expected()), "{syntax}");
+            assert_eq!(read_pieces(syntax, bytes.chunks(1)), Ok(expected()), "{syntax}, byte by byte");
+            for position in 0..=bytes.len() {
+                let (first, second) = bytes.split_at(position);
+                assert_eq!(read_pieces(syntax, [first, &[], second]), Ok(expected()), "{syntax}, cut at {position}");
+            }
+        }
     }
 
     #[test]
@@ -375,17 +397,67 @@ mod tests {
     }
 
     #[test]
-    fn changed_bytes_never_panic() {
-        for (syntax, explicit, big_endian) in ENCODINGS {
-            let whole = dataset(explicit, big_endian);
+    fn changed_bytes_are_judged_alike_wherever_they_are_cut() {
+        for (syntax, whole) in datasets() {
             for position in 0..whole.len() {
                 for value in [0x00, 0x7F, 0xFE, 0xFF] {
                     let mut bytes = whole.clone();
                     bytes[position] = value;
-                    let _ = read_identifiers(&bytes, syntax);
+                    let at_once = read_identifiers(&bytes, syntax);
+                    assert_eq!(read_pieces(syntax, bytes.chunks(1)), at_once, "{syntax}, {value:02x} at {position}");
                 }
             }
         }
+    }
+
+    /// An element in Implicit VR Little Endian without its value.
+    fn implicit_header(group: u16, element: u16, length: u32) -> Vec<u8> {
+        [&group.to_le_bytes()[..], &element.to_le_bytes(), &length.to_le_bytes()].concat()
+    }
+
+    #[test]
+    fn a_length_of_4_gib_costs_nothing() {
+        let series = implicit_header(0x0020, 0x000E, 0xFFFF_FFFE);
+        let element = "Series Instance UID (0020,000E)";
+        let too_long = IdentifyingError::TooLongForAUid { element, bytes: 0xFFFF_FFFE };
+        assert_eq!(read_identifiers(&series, IMPLICIT_VR_LITTLE_ENDIAN), Err(too_long));
+
+        let mut reader = IdentifierReader::new(IMPLICIT_VR_LITTLE_ENDIAN);
+        assert_eq!(reader.read(&implicit_header(0x0009, 0x1001, 0xFFFF_FFFE)), Ok(None));
+        let mut read = 8;
+        let error = loop {
+            match reader.read(&[0; 65_536]) {
+                Ok(None) => read += 65_536,
+                other => break other,
+            }
+        };
+        assert_eq!(error, Err(IdentifyingError::NotInPrefix { missing: "SOP Class UID (0008,0016)" }));
+        assert!(read <= MAX_PREFIX_BYTES && read + 65_536 > MAX_PREFIX_BYTES, "{read}");
+    }
+
+    #[test]
+    fn a_large_element_before_the_uids_is_passed_over() {
+        let mut bytes = implicit_header(0x0008, 0x0001, 3 << 20);
+        bytes.resize(bytes.len() + (3 << 20), 0x20);
+        bytes.extend(dataset(false, false));
+        assert_eq!(read_pieces(IMPLICIT_VR_LITTLE_ENDIAN, bytes.chunks(10_000)), Ok(expected()));
+    }
+
+    #[test]
+    fn inflating_ends_where_looking_ends() {
+        let mut bomb = vec![0x09, 0x00, 0x01, 0x10, b'O', b'B', 0, 0, 0xFE, 0xFF, 0xFF, 0xFF];
+        bomb.resize(200 << 20, 0);
+        let bomb = deflate(&bomb);
+        assert!(bomb.len() < 1 << 20, "{}", bomb.len());
+        let mut reader = IdentifierReader::new(DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN);
+        assert!(matches!(reader.read(&bomb), Err(IdentifyingError::NotInPrefix { .. })));
+        assert_eq!(reader.walk.position(), MAX_PREFIX_BYTES);
+    }
+
+    #[test]
+    fn what_cannot_be_inflated_is_not_encoded_so() {
+        let read = read_identifiers(&[0xFF; 100], DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN);
+        assert!(matches!(read, Err(IdentifyingError::NotEncodedSo { position: 0, .. })), "{read:?}");
     }
 
     #[test]

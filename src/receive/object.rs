@@ -1,19 +1,21 @@
 //! One object under way: collected in memory while it is small, streamed to its temporary file once it is not.
 //!
-//! Blocking work is handed to the blocking pool about once per MiB, and once at the end; a small object takes a
-//! single hop for writing, syncing and naming.
+//! Blocking work is handed to the blocking pool once per chunk, and once at the end; an object that is smaller than a
+//! chunk takes a single hop for writing, syncing and naming. A chunk and a PDU are all the memory that an object takes,
+//! however long it is and however deep in it its identifiers lie.
 
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::answers::RefusalCause;
 use crate::dicom::Uid;
 use crate::dicom::dimse::Status;
-use crate::dicom::identifying::{Identifiers, IdentifyingError, MAX_PREFIX_BYTES, read_identifiers};
+use crate::dicom::identifying::{IdentifierReader, Identifiers, IdentifyingError};
 use crate::spool::received_file::ReceivedHeader;
 use crate::spool::{Committed, IncomingFile, Spool, SpoolError};
 
-/// An object is written out whenever this much of it has been collected.
-const CHUNK_BYTES: usize = 1 << 20;
+/// An object is written out whenever this much of it has been collected. An MR slice of 256 × 256 stays below it; all
+/// associations together (`receive.max_associations`) must not collect more than a small machine can spare.
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// Why an object is not stored; becomes the C-STORE response.
 #[derive(Debug)]
@@ -41,6 +43,12 @@ impl Refusal {
     }
 }
 
+impl From<IdentifyingError> for Refusal {
+    fn from(error: IdentifyingError) -> Refusal {
+        Refusal::theirs(RefusalCause::Unreadable, error)
+    }
+}
+
 impl From<SpoolError> for Refusal {
     fn from(error: SpoolError) -> Refusal {
         Refusal::ours(error)
@@ -61,6 +69,7 @@ pub(super) struct ReceivingObject {
     /// Dataset bytes that are not in the file yet.
     buffer: Vec<u8>,
     file: Option<IncomingFile>,
+    reader: IdentifierReader,
     identifiers: Option<Identifiers>,
 }
 
@@ -77,26 +86,16 @@ impl ReceivingObject {
     /// Begins an object; `buffer` is memory of an earlier one.
     pub(super) fn new(header: ReceivedHeader, spool: Spool, mut buffer: Vec<u8>) -> ReceivingObject {
         buffer.clear();
-        ReceivingObject { header, spool, buffer, file: None, identifiers: None }
+        let reader = IdentifierReader::new(&header.transfer_syntax);
+        ReceivingObject { header, spool, buffer, file: None, reader, identifiers: None }
     }
 
     /// Takes a fragment of the dataset.
     pub(super) async fn append(&mut self, fragment: &[u8]) -> Result<(), Refusal> {
+        self.identify(fragment)?;
         self.buffer.extend_from_slice(fragment);
         if self.buffer.len() < CHUNK_BYTES {
             return Ok(());
-        }
-        if self.identifiers.is_none() {
-            match self.identify() {
-                // Nothing goes to the disk before it is known where it belongs.
-                Ok(None) if self.buffer.len() < MAX_PREFIX_BYTES => return Ok(()),
-                Ok(None) => {
-                    let why = format!("no Series Instance UID within the first {MAX_PREFIX_BYTES} bytes");
-                    return Err(Refusal::theirs(RefusalCause::Unreadable, why));
-                }
-                Ok(identifiers) => self.identifiers = identifiers,
-                Err(refusal) => return Err(refusal),
-            }
         }
         let (file, buffer) = (self.file.take(), std::mem::take(&mut self.buffer));
         let (header, spool) = (self.header.clone(), self.spool.clone());
@@ -117,10 +116,7 @@ impl ReceivingObject {
 
     /// The dataset is complete: makes the object durable. The buffer comes back to be used again.
     pub(super) async fn finish(mut self) -> Result<(FinishedObject, Vec<u8>), Refusal> {
-        let identifiers = match self.identifiers.take() {
-            Some(identifiers) => identifiers,
-            None => read_matching_identifiers(&self.buffer, &self.header)?,
-        };
+        let identifiers = self.identifiers.take().ok_or_else(|| self.reader.at_the_end())?;
         spawn_blocking(move || -> Result<_, Refusal> {
             let mut file = match self.file {
                 Some(file) => file,
@@ -133,28 +129,23 @@ impl ReceivingObject {
         .await?
     }
 
-    /// `None`: more of the dataset is needed.
-    fn identify(&self) -> Result<Option<Identifiers>, Refusal> {
-        match read_identifiers(&self.buffer, &self.header.transfer_syntax) {
-            Err(IdentifyingError::EndsTooEarly { .. }) => Ok(None),
-            _ => read_matching_identifiers(&self.buffer, &self.header).map(Some),
+    /// Looks for the identifiers in the next bytes, until they are known; they must be the command's.
+    fn identify(&mut self, fragment: &[u8]) -> Result<(), Refusal> {
+        if self.identifiers.is_some() {
+            return Ok(());
         }
+        let Some(identifiers) = self.reader.read(fragment)? else { return Ok(()) };
+        let mismatch = |what: &str, in_dataset: &Uid, in_command: &Uid| {
+            let why = format!("{what} differs: data set {in_dataset}, command {in_command}");
+            Err(Refusal::theirs(RefusalCause::OtherObject, why))
+        };
+        if identifiers.sop_class_uid != self.header.sop_class_uid {
+            return mismatch("SOP class", &identifiers.sop_class_uid, &self.header.sop_class_uid);
+        }
+        if identifiers.sop_instance_uid != self.header.sop_instance_uid {
+            return mismatch("SOP instance", &identifiers.sop_instance_uid, &self.header.sop_instance_uid);
+        }
+        self.identifiers = Some(identifiers);
+        Ok(())
     }
-}
-
-/// The identifiers, if they are there and are the command's.
-fn read_matching_identifiers(prefix: &[u8], header: &ReceivedHeader) -> Result<Identifiers, Refusal> {
-    let identifiers = read_identifiers(prefix, &header.transfer_syntax)
-        .map_err(|error| Refusal::theirs(RefusalCause::Unreadable, error))?;
-    let mismatch = |what: &str, in_dataset: &Uid, in_command: &Uid| {
-        let why = format!("{what} differs: data set {in_dataset}, command {in_command}");
-        Err(Refusal::theirs(RefusalCause::OtherObject, why))
-    };
-    if identifiers.sop_class_uid != header.sop_class_uid {
-        return mismatch("SOP class", &identifiers.sop_class_uid, &header.sop_class_uid);
-    }
-    if identifiers.sop_instance_uid != header.sop_instance_uid {
-        return mismatch("SOP instance", &identifiers.sop_instance_uid, &header.sop_instance_uid);
-    }
-    Ok(identifiers)
 }

@@ -2,7 +2,7 @@
 //! bytes exactly as they came.
 
 use std::fs::File;
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -11,10 +11,13 @@ use sha2::{Digest, Sha256};
 
 use super::{AtPath, SpoolError};
 use crate::dicom::Uid;
-use crate::dicom::identifying::{Identifiers, MAX_PREFIX_BYTES, read_identifiers};
+use crate::dicom::identifying::{IdentifierReader, Identifiers, IdentifyingError};
 use crate::dicom::identity::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 
 const PREAMBLE_BYTES: usize = 128;
+
+/// How much of a file is read at once.
+const READ_BYTES: usize = 64 << 10;
 
 /// What the file meta group of a received object says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,21 +86,33 @@ pub struct ReceivedFile {
 impl ReceivedFile {
     /// Reads and hashes a file of the spool.
     pub fn read(path: &Path) -> Result<ReceivedFile, SpoolError> {
+        let not_ours =
+            |error: IdentifyingError| SpoolError::NotOurs { path: path.to_owned(), reason: error.to_string() };
         let mut opened = open_dataset(path)?;
-        let mut prefix = Vec::new();
-        opened.dataset.by_ref().take(MAX_PREFIX_BYTES as u64).read_to_end(&mut prefix).at("read", path)?;
-        let identifiers = read_identifiers(&prefix, &opened.transfer_syntax)
-            .map_err(|error| SpoolError::NotOurs { path: path.to_owned(), reason: error.to_string() })?;
-        let mut hasher = Sha256::new();
-        hasher.update(&prefix);
-        let rest = std::io::copy(&mut opened.dataset, &mut hasher).at("read", path)?;
+        let mut reader = IdentifierReader::new(&opened.transfer_syntax);
+        let mut identifiers = None;
+        let (mut hasher, mut dataset_bytes) = (Sha256::new(), 0);
+        let mut buffer = vec![0; READ_BYTES];
+        loop {
+            let read = match opened.dataset.read(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read.at("read", path)?,
+            };
+            let Some(part) = buffer.get(..read).filter(|part| !part.is_empty()) else { break };
+            if identifiers.is_none() {
+                identifiers = reader.read(part).map_err(not_ours)?;
+            }
+            hasher.update(part);
+            dataset_bytes += read as u64;
+        }
+        let identifiers = identifiers.ok_or_else(|| not_ours(reader.at_the_end()))?;
         let written = opened.dataset.get_ref().metadata().and_then(|m| m.modified()).at("ask for the age of", path)?;
         let age = written.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Ok(ReceivedFile {
             identifiers,
             transfer_syntax: opened.transfer_syntax,
             source_ae: opened.source_ae,
-            dataset_bytes: prefix.len() as u64 + rest,
+            dataset_bytes,
             dataset_sha256: hasher.finalize().into(),
             written_at_ms: i64::try_from(age.as_millis()).unwrap_or(i64::MAX),
         })

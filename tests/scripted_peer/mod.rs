@@ -2,7 +2,7 @@
 //! through any library, so that it can also send what no library would. And a receiver to send them to.
 
 // Each scenario is a crate of its own that uses only a part of this module.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 mod receiver;
 
