@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use dicom_core::Tag;
 use dicom_core::VR;
-use dicom_core::dictionary::DataDictionary;
+use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_dictionary_std::{StandardDataDictionary, tags, uids};
 
 /// Retired, yet still met in archives.
@@ -65,8 +65,8 @@ pub struct FileStructure {
     /// The file's bytes, or the inflated dataset of a deflated file.
     pub bytes: Vec<u8>,
     /// The parts of the header that the parser gets: without large private elements, which nothing here needs, and
-    /// without elements that hold implicit items or fragments where the parser expects something else (it would
-    /// take their bytes for lengths).
+    /// without elements that it reads otherwise than PS3.5 says (it would take values for lengths): implicit items or
+    /// fragments in unusual places, numbers whose length is no multiple of their size.
     pub header: Vec<Range<usize>>,
     /// The pixel data element, if there is one.
     pub pixels: Option<PixelElement>,
@@ -269,7 +269,8 @@ fn skip_value(
     depth: usize,
     is_foreign: &mut bool,
 ) -> Option<usize> {
-    if depth > MAX_DEPTH {
+    // Items and delimiters belong to sequences, which take them before they come here.
+    if depth > MAX_DEPTH || element.tag.group() == 0xFFFE {
         return None;
     }
     let implicit = Encoding { explicit: false, big_endian: false };
@@ -281,25 +282,35 @@ fn skip_value(
             Some(VR::OB | VR::OW) => (encoding, true),
             Some(_) => return None,
         };
-        *is_foreign |= element.vr == Some(VR::UN) || is_fragments && element.tag != tags::PIXEL_DATA;
+        // The parser takes Pixel Data of undefined length for fragments, and nothing else.
+        *is_foreign |= element.vr == Some(VR::UN) || is_fragments != (element.tag == tags::PIXEL_DATA);
         let items = Items { from: element.value, end, until: None, is_fragments };
         return skip_items(bytes, items, inner, depth, is_foreign);
     };
     let value_end = element.value.checked_add(length).filter(|e| *e <= end)?;
-    let is_sequence = match element.vr {
-        Some(vr) => vr == VR::SQ,
-        None => dictionary_says_sequence(element.tag),
-    };
-    if is_sequence && length > 0 {
+    let vr = element.vr.unwrap_or_else(|| dictionary_vr(element.tag));
+    // The parser would leave the last bytes of such a value and go on in the middle of it.
+    *is_foreign |= !length.is_multiple_of(value_bytes(vr));
+    if vr == VR::SQ && length > 0 {
         let items = Items { from: element.value, end: value_end, until: Some(value_end), is_fragments: false };
         skip_items(bytes, items, encoding, depth, is_foreign)?;
     }
     Some(value_end)
 }
 
-fn dictionary_says_sequence(tag: Tag) -> bool {
-    use dicom_core::dictionary::DataDictionaryEntry;
-    StandardDataDictionary.by_tag(tag).is_some_and(|e| e.vr().exact() == Some(VR::SQ))
+/// What an implicit element is, as the parser sees it.
+fn dictionary_vr(tag: Tag) -> VR {
+    StandardDataDictionary.by_tag(tag).map_or(VR::UN, |entry| entry.vr().relaxed())
+}
+
+/// Size of one value, where values have one (PS3.5 table 6.2-1).
+fn value_bytes(vr: VR) -> usize {
+    match vr {
+        VR::US | VR::SS | VR::OW => 2,
+        VR::UL | VR::SL | VR::FL | VR::AT | VR::OF | VR::OL => 4,
+        VR::FD | VR::OD | VR::OV | VR::SV | VR::UV => 8,
+        _ => 1,
+    }
 }
 
 /// Where a sequence's items are.
@@ -410,6 +421,31 @@ mod tests {
         bytes.extend(explicit((0x20, 0x10), b"SH", b"1 "));
         let file = take_apart(bytes).unwrap();
         assert_eq!((file.damage, file.header), (None, vec![0..10, foreign_end..foreign_end + 10]));
+    }
+
+    #[test]
+    fn numbers_of_a_broken_length_are_kept_from_the_parser_too() {
+        let mut bytes = explicit((8, 0x60), b"CS", b"MR");
+        bytes.extend(explicit((8, 0x9999), b"UL", &[1, 0, 0, 0, 8, 0]));
+        let after = bytes.len();
+        bytes.extend(explicit((0x20, 0x10), b"SH", b"1 "));
+        let file = take_apart(bytes).unwrap();
+        assert_eq!((file.damage, file.header), (None, vec![0..10, after..after + 10]));
+
+        // Implicit: the dictionary says that Rows is a number.
+        let mut bytes = vec![8, 0, 0x60, 0, 2, 0, 0, 0, b'M', b'R'];
+        bytes.extend([0x28, 0, 0x10, 0, 3, 0, 0, 0, 1, 2, 3]);
+        let file = take_apart(bytes).unwrap();
+        assert_eq!((file.damage, file.header), (None, vec![0..10]));
+    }
+
+    #[test]
+    fn an_item_without_a_sequence_is_damage() {
+        let mut bytes = explicit((8, 0x60), b"CS", b"MR");
+        bytes.extend([0xFE, 0xFF, 0, 0xE0, 4, 0, 0, 0, 1, 2, 3, 4]);
+        let file = take_apart(bytes).unwrap();
+        assert_eq!(file.header, vec![0..10]);
+        assert!(file.damage.unwrap().contains("FFFE"));
     }
 
     #[test]
