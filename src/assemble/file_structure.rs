@@ -7,6 +7,7 @@
 
 use std::io::Read;
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dicom_core::Tag;
 use dicom_core::VR;
@@ -19,8 +20,11 @@ pub const EXPLICIT_VR_BIG_ENDIAN: &str = "1.2.840.10008.1.2.2";
 const MAX_DEPTH: usize = 64;
 /// Private elements beyond this (bytes) are not parsed: vendors keep whole protocols in them.
 const LARGE_PRIVATE: usize = 128;
-/// A deflated dataset may not grow beyond this (bytes), whatever it claims.
-const MAX_INFLATED: u64 = 4 << 30;
+/// A deflated dataset may not grow beyond this (bytes): twice a head of 512 slices with 512 x 512 pixels each. Deflate
+/// makes a thousand bytes of one.
+const MAX_INFLATED: u64 = 512 << 20;
+/// Only one dataset at a time may grow beyond this (bytes), so that files that were made to grow cannot do it together.
+const LARGE_INFLATED: u64 = 64 << 20;
 
 /// What says where an object belongs.
 const IDENTIFIERS: [Tag; 4] =
@@ -74,8 +78,8 @@ pub struct FileStructure {
     pub identifiers: Vec<(Tag, String)>,
     /// What is wrong with the structure, if anything; `header` is sound all the same.
     pub damage: Option<String>,
-    /// True when `bytes` are the file's bytes, so that offsets are good for reading from the file.
-    pub as_on_disk: bool,
+    /// Held while `bytes` are large and inflated.
+    _turn: Option<MutexGuard<'static, ()>>,
 }
 
 /// How elements are encoded.
@@ -102,16 +106,10 @@ pub fn take_apart(bytes: Vec<u8>) -> Result<FileStructure, StructureError> {
     let (transfer_syntax, dataset_start) = file_meta(&bytes)?;
     let mut bytes = bytes;
     let mut start = dataset_start;
-    let mut as_on_disk = true;
+    let mut turn = None;
     if transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN {
-        let mut inflated = Vec::new();
-        let deflated = bytes.get(dataset_start..).unwrap_or_default();
-        let limit = (deflated.len() as u64).saturating_mul(1100).min(MAX_INFLATED);
-        flate2::read::DeflateDecoder::new(deflated)
-            .take(limit)
-            .read_to_end(&mut inflated)
-            .map_err(|e| StructureError::Inflate { why: e.to_string() })?;
-        (bytes, start, as_on_disk) = (inflated, 0, false);
+        let (inflated, taken) = inflate(bytes.get(dataset_start..).unwrap_or_default())?;
+        (bytes, start, turn) = (inflated, 0, taken);
     }
     let encoding = Encoding {
         explicit: transfer_syntax != uids::IMPLICIT_VR_LITTLE_ENDIAN,
@@ -125,8 +123,36 @@ pub fn take_apart(bytes: Vec<u8>) -> Result<FileStructure, StructureError> {
         pixels: walk.pixels,
         identifiers: walk.identifiers,
         damage: walk.damage,
-        as_on_disk,
+        _turn: turn,
     })
+}
+
+/// Inflates a dataset; with it, where it is large, the turn that large ones take: to be held as long as the bytes are
+/// in nobody's budget.
+pub fn inflate(deflated: &[u8]) -> Result<(Vec<u8>, Option<MutexGuard<'static, ()>>), StructureError> {
+    inflate_within(deflated, LARGE_INFLATED, MAX_INFLATED)
+}
+
+fn inflate_within(
+    deflated: &[u8],
+    large: u64,
+    longest: u64,
+) -> Result<(Vec<u8>, Option<MutexGuard<'static, ()>>), StructureError> {
+    static LARGE: Mutex<()> = Mutex::new(());
+    let failed = |e: std::io::Error| StructureError::Inflate { why: e.to_string() };
+    let mut decoder = flate2::read::DeflateDecoder::new(deflated);
+    let mut inflated = Vec::new();
+    decoder.by_ref().take(large).read_to_end(&mut inflated).map_err(failed)?;
+    if (inflated.len() as u64) < large {
+        return Ok((inflated, None));
+    }
+    let turn = LARGE.lock().unwrap_or_else(PoisonError::into_inner);
+    // One byte more than is allowed tells what is too long.
+    decoder.take(longest.saturating_sub(large) + 1).read_to_end(&mut inflated).map_err(failed)?;
+    if inflated.len() as u64 > longest {
+        return Err(StructureError::Inflate { why: format!("it grows beyond {} MiB", longest >> 20) });
+    }
+    Ok((inflated, Some(turn)))
 }
 
 /// Transfer syntax and start of the dataset.
@@ -446,6 +472,31 @@ mod tests {
         let file = take_apart(bytes).unwrap();
         assert_eq!(file.header, vec![0..10]);
         assert!(file.damage.unwrap().contains("FFFE"));
+    }
+
+    #[test]
+    fn what_inflates_too_far_is_refused_and_large_ones_take_turns() {
+        use std::io::Write;
+        use std::time::Duration;
+        let deflated = |bytes: usize| {
+            let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(&vec![0; bytes]).unwrap();
+            encoder.finish().unwrap()
+        };
+        let (small, turn) = inflate_within(&deflated(9_999), 10_000, 20_000).unwrap();
+        assert_eq!((small.len(), turn.is_none()), (9_999, true));
+        let (large, turn) = inflate_within(&deflated(20_000), 10_000, 20_000).unwrap();
+        assert_eq!((large.len(), turn.is_some()), (20_000, true));
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let length = inflate_within(&deflated(15_000), 10_000, 20_000).map(|(bytes, _)| bytes.len());
+            done.send(length).unwrap();
+        });
+        assert!(is_done.recv_timeout(Duration::from_millis(20)).is_err(), "it did not wait for its turn");
+        drop(turn);
+        assert_eq!(is_done.recv_timeout(Duration::from_secs(20)).unwrap(), Ok(15_000));
+        let refused = inflate_within(&deflated(20_001), 10_000, 20_000).unwrap_err();
+        assert!(refused.to_string().contains("grows beyond"), "{refused}");
     }
 
     #[test]

@@ -213,9 +213,9 @@ impl Budget {
     }
 }
 
-/// Keeps the bytes while the budget lasts; inflated bytes stay, since no file holds them.
+/// Keeps the bytes while the budget lasts.
 fn retain(structure: FileStructure, budget: &Budget) -> (Content, String) {
-    let is_kept = budget.takes(structure.bytes.len() as u64) || !structure.as_on_disk;
+    let is_kept = budget.takes(structure.bytes.len() as u64);
     let content = if is_kept { Content::Retained(structure.bytes) } else { Content::OnDisk };
     (content, structure.transfer_syntax)
 }
@@ -225,8 +225,19 @@ impl ScannedFile {
     pub fn bytes(&self) -> std::io::Result<Cow<'_, [u8]>> {
         match &self.content {
             Content::Retained(bytes) => Ok(bytes.into()),
+            Content::OnDisk if self.is_deflated() => {
+                let file = std::fs::read(&self.path)?;
+                let start = file_structure::dataset_start(&file).map_err(std::io::Error::other)?;
+                let deflated = file.get(start..).unwrap_or_default();
+                let (inflated, _turn) = file_structure::inflate(deflated).map_err(std::io::Error::other)?;
+                Ok(inflated.into())
+            }
             Content::OnDisk => Ok(std::fs::read(&self.path)?.into()),
         }
+    }
+
+    fn is_deflated(&self) -> bool {
+        self.transfer_syntax == uids::DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN
     }
 
     /// The header without pixel data, as a dataset.
@@ -238,10 +249,15 @@ impl ScannedFile {
     /// The value bytes of the pixel data from `offset`, `length` bytes, without reading the rest of the file.
     pub fn pixel_bytes(&self, offset: usize, length: usize) -> Result<Cow<'_, [u8]>, String> {
         let place = self.pixels.map(|p| p.offset + offset).ok_or("no pixel data")?;
+        let part = |bytes: &[u8]| {
+            let end = place.checked_add(length).filter(|e| *e <= bytes.len());
+            end.map(|end| place..end).ok_or("the pixel data is cut short")
+        };
         match &self.content {
-            Content::Retained(bytes) => {
-                let end = place.checked_add(length).filter(|e| *e <= bytes.len());
-                Ok(Cow::Borrowed(&bytes[place..end.ok_or("the pixel data is cut short")?]))
+            Content::Retained(bytes) => Ok(Cow::Borrowed(&bytes[part(bytes)?])),
+            Content::OnDisk if self.is_deflated() => {
+                let bytes = self.bytes().map_err(|e| format!("{} cannot be read: {e}", self.path.display()))?;
+                Ok(Cow::Owned(bytes[part(&bytes)?].to_vec()))
             }
             Content::OnDisk => {
                 let mut buffer = vec![0; length];
