@@ -19,6 +19,7 @@
 //! [`TooFewSlices`]: crate::study::SeriesVerdict::TooFewSlices
 
 pub mod admission;
+mod agreement;
 mod classify;
 pub mod completion;
 pub mod decode_child;

@@ -20,8 +20,8 @@ pub struct PixelFormat {
     pub bits_stored: u32,
     /// High Bit.
     pub high_bit: u32,
-    /// Pixel Representation 1.
-    pub signed: bool,
+    /// Pixel Representation: 0 for unsigned, 1 for two's complement; anything else is no image.
+    pub representation: Option<i64>,
     /// Samples per Pixel.
     pub samples: u16,
     /// Photometric Interpretation.
@@ -43,7 +43,12 @@ impl PixelFormat {
 
     /// True when one sample per pixel is a grey value.
     pub fn is_grey(&self) -> bool {
-        self.samples == 1 && self.photometric.starts_with("MONOCHROME")
+        self.samples == 1 && matches!(self.photometric.as_str(), "MONOCHROME1" | "MONOCHROME2")
+    }
+
+    /// True when samples have a sign.
+    fn is_signed(&self) -> bool {
+        self.representation == Some(1)
     }
 
     /// What cannot be unpacked, if anything.
@@ -55,9 +60,21 @@ impl PixelFormat {
         if !matches!(self.bits_allocated, 8 | 16 | 32) {
             return Some(format!("{bits}: only 8, 16 and 32 bits can be unpacked"));
         }
-        let fits =
-            self.bits_stored >= 1 && self.high_bit < self.bits_allocated && self.high_bit + 1 >= self.bits_stored;
-        (!fits).then(|| format!("{bits} contradict each other"))
+        // High Bit is one less than Bits Stored. Whoever writes something else has one of the two wrong, and which one
+        // cannot be told.
+        let fits = self.bits_stored >= 1 && self.bits_stored <= self.bits_allocated;
+        if !fits || self.high_bit.checked_add(1) != Some(self.bits_stored) {
+            return Some(format!("{bits} contradict each other"));
+        }
+        // Without it, half of the values could be others.
+        let found = self.representation.map_or("missing".to_owned(), |n| n.to_string());
+        (!matches!(self.representation, Some(0 | 1))).then(|| format!("Pixel Representation is {found}, not 0 or 1"))
+    }
+
+    /// How a sample is stored, in words: what all images of one volume have in common.
+    pub fn storage(&self) -> String {
+        let sign = if self.is_signed() { "signed" } else { "unsigned" };
+        format!("{sign}, {} of {} bits", self.bits_stored, self.bits_allocated)
     }
 
     /// Unpacks one frame into `out`, which has [`pixels`](Self::pixels) values.
@@ -68,11 +85,12 @@ impl PixelFormat {
         if let Some(problem) = self.problem() {
             return Err(problem);
         }
-        // To the top of the cell and down again: masks what lies above and below, and extends the sign.
+        // To the top of the cell and down again: masks what lies above (overlays, in old files) and extends the sign.
         let to_top = self.bits_allocated - 1 - self.high_bit;
         let down = self.bits_allocated - self.bits_stored;
         let mirror = self.mirror_sum();
         let is_plain = slope == 1.0 && intercept == 0.0;
+        let is_signed = self.is_signed();
         macro_rules! unpack {
             ($cell:ty, $signed:ty, $from:ident) => {{
                 const N: usize = size_of::<$cell>();
@@ -80,7 +98,7 @@ impl PixelFormat {
                     let mut bytes = [0u8; N];
                     bytes.copy_from_slice(cell);
                     let top = <$cell>::$from(bytes) << to_top;
-                    let sample = if self.signed { i64::from((top as $signed) >> down) } else { i64::from(top >> down) };
+                    let sample = if is_signed { i64::from((top as $signed) >> down) } else { i64::from(top >> down) };
                     let sample = mirror.map_or(sample, |sum| sum - sample);
                     *value = if is_plain { sample as f32 } else { (sample as f64 * slope + intercept) as f32 };
                 }
@@ -93,13 +111,16 @@ impl PixelFormat {
             (_, false) => unpack!(u32, i32, from_le_bytes),
             (_, true) => unpack!(u32, i32, from_be_bytes),
         }
+        if !is_plain && out.iter().any(|value| !value.is_finite()) {
+            return Err(format!("Rescale Slope {slope} and Intercept {intercept} make values that are no numbers"));
+        }
         Ok(())
     }
 
     /// Smallest plus largest storable value, where the grey scale is upside down.
     fn mirror_sum(&self) -> Option<i64> {
         let is_inverted = self.photometric == "MONOCHROME1";
-        is_inverted.then_some(if self.signed { -1 } else { (1i64 << self.bits_stored) - 1 })
+        is_inverted.then_some(if self.is_signed() { -1 } else { (1i64 << self.bits_stored) - 1 })
     }
 }
 
@@ -108,7 +129,7 @@ impl PixelFormat {
 pub fn widen(decoded: &[u8], decoded_bits: u32, format: &PixelFormat, out: &mut Vec<u8>) {
     out.clear();
     let (from, to) = (decoded_bits as usize / 8, format.bits_allocated as usize / 8);
-    let is_negative = |cell: &[u8]| format.signed && cell.last().is_some_and(|b| b & 0x80 != 0);
+    let is_negative = |cell: &[u8]| format.is_signed() && cell.last().is_some_and(|b| b & 0x80 != 0);
     for cell in decoded.chunks_exact(from.max(1)) {
         out.extend(&cell[..from.min(to)]);
         let fill = if is_negative(cell) { 0xFF } else { 0 };
@@ -128,7 +149,7 @@ mod tests {
             bits_allocated,
             bits_stored,
             high_bit,
-            signed,
+            representation: Some(i64::from(signed)),
             samples: 1,
             photometric: "MONOCHROME2".into(),
             big_endian: false,
@@ -147,8 +168,6 @@ mod tests {
         let bytes = [0x01, 0xF8, 0xFF, 0x07];
         assert_eq!(unpacked(&format(16, 12, 11, false), &bytes, 1.0, 0.0), [2049.0, 2047.0]);
         assert_eq!(unpacked(&format(16, 12, 11, true), &bytes, 1.0, 0.0), [-2047.0, 2047.0]);
-        // The same value in the upper 12 bits.
-        assert_eq!(unpacked(&format(16, 12, 15, false), &[0x1F, 0x80, 0, 0], 1.0, 0.0), [2049.0, 0.0]);
     }
 
     #[test]
@@ -163,15 +182,26 @@ mod tests {
     fn monochrome1_is_turned_so_that_more_is_brighter() {
         let inverted = PixelFormat { photometric: "MONOCHROME1".into(), ..format(16, 12, 11, false) };
         assert_eq!(unpacked(&inverted, &[0, 0, 0xFF, 0x0F], 1.0, 0.0), [4095.0, 0.0]);
-        let signed = PixelFormat { signed: true, ..inverted };
+        let signed = PixelFormat { representation: Some(1), ..inverted };
         assert_eq!(unpacked(&signed, &[0, 0, 0xFF, 0x0F], 1.0, 0.0), [-1.0, 0.0]);
     }
 
     #[test]
-    fn too_few_bytes_are_refused() {
-        let mut out = vec![0.0; 2];
-        assert!(format(16, 12, 11, false).unpack(&[0; 3], 1.0, 0.0, &mut out).is_err());
-        assert!(format(16, 12, 16, false).unpack(&[0; 4], 1.0, 0.0, &mut out).is_err());
+    fn what_cannot_be_right_is_refused() {
+        let refused = |format: &PixelFormat, bytes: &[u8], slope: f64| {
+            format.unpack(bytes, slope, 0.0, &mut [0.0; 2]).unwrap_err()
+        };
+        assert!(refused(&format(16, 12, 11, false), &[0; 3], 1.0).contains("3 bytes"));
+        for (bits_stored, high_bit) in [(12, 16), (12, 15), (1, 11), (0, 11), (17, 16)] {
+            let why = refused(&format(16, bits_stored, high_bit, false), &[0; 4], 1.0);
+            assert!(why.contains("contradict"), "{bits_stored} {high_bit}: {why}");
+        }
+        for representation in [None, Some(2), Some(65_535)] {
+            let why = refused(&PixelFormat { representation, ..format(16, 12, 11, false) }, &[0; 4], 1.0);
+            assert!(why.contains("Pixel Representation"), "{why}");
+        }
+        assert!(refused(&format(16, 12, 11, false), &[9, 0, 9, 0], 1e300).contains("no numbers"));
+        assert!(!PixelFormat { photometric: "MONOCHROME".into(), ..format(16, 12, 11, false) }.is_grey());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! that cannot be read becomes a [`Leftover`] or an unreadable image of its series: never nothing.
 
 use std::borrow::Cow;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::os::unix::fs::FileExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ use sha2::{Digest, Sha256};
 use super::classify::SeriesFacts;
 use super::file_structure::{self, EXPLICIT_VR_BIG_ENDIAN, FileStructure, PixelElement};
 use super::pixels::PixelFormat;
-use crate::dicom::attributes::Attributes;
+use crate::dicom::attributes::{Attributes, items};
 use crate::dicom::{Dataset, Uid, identity};
 use crate::study::ImagePlane;
 
@@ -31,6 +31,10 @@ use crate::study::ImagePlane;
 const RETAINED_BYTES: u64 = 1 << 30;
 /// More frames than this in one object are not believed.
 const MAX_FRAMES: usize = 65_536;
+/// Nor images that lie farther from the isocentre (mm) ...
+const FARTHEST_MM: f64 = 1e5;
+/// ... or have other pixels (mm): no number of theirs is one that arithmetic loses.
+const PIXEL_SPACINGS_MM: RangeInclusive<f64> = 1e-3..=100.0;
 
 /// A file that belongs to no series, and why.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -87,8 +91,10 @@ pub struct Image {
     pub is_multi_frame: bool,
     /// Where it lies, or what is missing.
     pub plane: Result<ImagePlane, String>,
-    /// Rescale slope and intercept.
-    pub rescale: [f64; 2],
+    /// Rescale slope and intercept (1 and 0 where there are none), or what is there instead of numbers.
+    pub rescale: Result<[f64; 2], String>,
+    /// Whether slope or intercept are there.
+    pub has_rescale: bool,
     /// Instance Number.
     pub instance_number: Option<i64>,
     /// Image Type or Frame Type, values joined by backslashes.
@@ -172,7 +178,7 @@ fn scan_file(path: &Path, with_digests: bool, budget: &Budget) -> Result<Scanned
     let sop_instance_uid = uid(tags::SOP_INSTANCE_UID, "SOP Instance UID")?;
     let format = structure.pixels.and_then(|_| pixel_format(&attributes, &structure.transfer_syntax));
     if structure.pixels.is_some() && damage.is_none() {
-        damage = pixel_damage(&structure, format.as_ref());
+        damage = pixel_damage(&structure, format.as_ref()).or_else(|| frames_damage(&header, format.as_ref()));
     }
     let images = images(&header, &attributes, format.as_ref());
     let header_parts = structure.header.clone();
@@ -300,7 +306,8 @@ fn parse_dataset(bytes: &[u8], parts: &[Range<usize>], transfer_syntax: &str) ->
 }
 
 fn pixel_format(attributes: &Attributes, transfer_syntax: &str) -> Option<PixelFormat> {
-    let bits_allocated = attributes.size(tags::BITS_ALLOCATED)?;
+    // More than there are integers of would only be multiplied below.
+    let bits_allocated = attributes.size(tags::BITS_ALLOCATED).filter(|bits| *bits <= 64)?;
     let bits_stored = attributes.size(tags::BITS_STORED).unwrap_or(bits_allocated);
     Some(PixelFormat {
         rows: attributes.size(tags::ROWS).filter(|n| (1..=65_535).contains(n))?,
@@ -309,7 +316,7 @@ fn pixel_format(attributes: &Attributes, transfer_syntax: &str) -> Option<PixelF
         bits_allocated: u32::try_from(bits_allocated).ok()?,
         bits_stored: u32::try_from(bits_stored).ok()?,
         high_bit: attributes.size(tags::HIGH_BIT).unwrap_or(bits_stored.saturating_sub(1)).try_into().ok()?,
-        signed: attributes.integer(tags::PIXEL_REPRESENTATION) == Some(1),
+        representation: attributes.integer(tags::PIXEL_REPRESENTATION),
         samples: attributes.size(tags::SAMPLES_PER_PIXEL).unwrap_or(1).try_into().ok()?,
         photometric: attributes.text(tags::PHOTOMETRIC_INTERPRETATION),
         big_endian: transfer_syntax == EXPLICIT_VR_BIG_ENDIAN,
@@ -327,10 +334,31 @@ fn pixel_damage(structure: &FileStructure, format: Option<&PixelFormat>) -> Opti
     if format.frames > MAX_FRAMES {
         return Some(format!("Number of Frames is {}", format.frames));
     }
-    // Padding after the pixels is harmless, missing bytes are not.
     let due = format.frame_bytes().checked_mul(format.frames)?;
-    let length = pixels.length.filter(|l| *l < due)?;
-    Some(format!("the pixel data is cut short: {length} of {due} bytes are there"))
+    let length = pixels.length?;
+    if length < due {
+        return Some(format!("the pixel data is cut short: {length} of {due} bytes are there"));
+    }
+    // Some writers pad with zeros, a row at most. Anything else are pixels that Rows, Columns, Bits Allocated or Number
+    // of Frames deny: then those that they name are the wrong ones too.
+    let excess = structure.bytes.get(pixels.offset + due..pixels.offset + length).unwrap_or_default();
+    let row = format.frame_bytes() / format.rows.max(1);
+    let is_padding = excess.len() <= row.max(1) && excess.iter().all(|byte| *byte == 0);
+    (!is_padding).then(|| {
+        let PixelFormat { rows, columns, frames, bits_allocated, .. } = format;
+        format!(
+            "the pixel data has {length} bytes, {rows} x {columns} pixels of {bits_allocated} bits in {frames} frame(s) \
+             have {due}"
+        )
+    })
+}
+
+/// A functional group that is missing shifts all that follow to the wrong frames.
+fn frames_damage(header: &Dataset, format: Option<&PixelFormat>) -> Option<String> {
+    let groups = items(header, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE).len();
+    let frames = format?.frames;
+    (groups > 0 && groups != frames)
+        .then(|| format!("there are functional groups for {groups} frames, the object has {frames}"))
 }
 
 /// PS3.3 C.7.6.1.1.5, and syntaxes that can be nothing else.
@@ -382,13 +410,14 @@ fn image(
 ) -> Image {
     let milli = |tag: Tag| attributes.number(tag).map(|n| (n * 1000.0).round() as i64);
     let frame_type = attributes.text(tags::FRAME_TYPE);
-    let slope = attributes.number(tags::RESCALE_SLOPE).filter(|s| *s != 0.0).unwrap_or(1.0);
+    let (rescale, has_rescale) = rescale(attributes);
     let temporal = attributes.integer(tags::TEMPORAL_POSITION_INDEX);
     Image {
         frame,
         is_multi_frame,
         plane: plane(attributes, format),
-        rescale: [slope, attributes.number(tags::RESCALE_INTERCEPT).unwrap_or(0.0)],
+        rescale,
+        has_rescale,
         instance_number: attributes.integer(tags::INSTANCE_NUMBER),
         image_type: if frame_type.is_empty() { attributes.text(tags::IMAGE_TYPE) } else { frame_type },
         echo_number: attributes.integer(tags::ECHO_NUMBERS),
@@ -406,10 +435,31 @@ fn image(
     }
 }
 
+/// Slope and intercept, and whether there are any. What is there and no number must not be taken for 1 and 0.
+fn rescale(attributes: &Attributes) -> (Result<[f64; 2], String>, bool) {
+    let one = |tag: Tag, name: &str, absent: f64| match attributes.text(tag) {
+        text if text.is_empty() => Ok((absent, false)),
+        text => match attributes.numbers(tag).as_slice() {
+            [number] => Ok((*number, true)),
+            _ => Err(format!("{name} is {text:?}")),
+        },
+    };
+    let slope = one(tags::RESCALE_SLOPE, "Rescale Slope", 1.0).and_then(|(slope, is_there)| {
+        if slope == 0.0 { Err("Rescale Slope is 0".into()) } else { Ok((slope, is_there)) }
+    });
+    match (slope, one(tags::RESCALE_INTERCEPT, "Rescale Intercept", 0.0)) {
+        (Ok((slope, has_slope)), Ok((intercept, has_intercept))) => {
+            (Ok([slope, intercept]), has_slope || has_intercept)
+        }
+        (Err(why), _) | (_, Err(why)) => (Err(why), true),
+    }
+}
+
 fn plane(attributes: &Attributes, format: Option<&PixelFormat>) -> Result<ImagePlane, String> {
     let array = |tag, name: &str| format!("{name} is {:?}", attributes.text(tag));
     let position_mm = attributes
         .array::<3>(tags::IMAGE_POSITION_PATIENT)
+        .filter(|p| p.iter().all(|mm| mm.abs() <= FARTHEST_MM))
         .ok_or_else(|| array(tags::IMAGE_POSITION_PATIENT, "Image Position (Patient)"))?;
     let orientation = attributes
         .array::<6>(tags::IMAGE_ORIENTATION_PATIENT)
@@ -417,7 +467,7 @@ fn plane(attributes: &Attributes, format: Option<&PixelFormat>) -> Result<ImageP
         .ok_or_else(|| array(tags::IMAGE_ORIENTATION_PATIENT, "Image Orientation (Patient)"))?;
     let pixel_spacing_mm = attributes
         .array::<2>(tags::PIXEL_SPACING)
-        .filter(|s| s.iter().all(|v| *v > 0.0))
+        .filter(|s| s.iter().all(|mm| PIXEL_SPACINGS_MM.contains(mm)))
         .ok_or_else(|| array(tags::PIXEL_SPACING, "Pixel Spacing"))?;
     let (rows, columns) = format.map(|f| (f.rows, f.columns)).ok_or("Rows or Columns are missing")?;
     Ok(ImagePlane {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::agreement;
 use super::classify::{self, Classification};
 use super::geometry::RegularGrid;
 use super::scan::{Image, Leftover, ScannedFile};
@@ -235,6 +236,9 @@ fn early_verdict(
         return Err(SeriesVerdict::LossyCompression { transfer_syntax: file.transfer_syntax.clone() });
     }
     if let Some(why) = of_stack().find_map(|f| f.format.as_ref().and_then(|format| format.problem())) {
+        return Err(SeriesVerdict::Unreadable { why });
+    }
+    if let Some(why) = agreement::disagreement(files, images) {
         return Err(SeriesVerdict::Unreadable { why });
     }
     let needed = options.rules.minimum_slices;

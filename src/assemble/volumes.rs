@@ -55,7 +55,8 @@ pub fn fill(
         let file = &files[place.file];
         let image = &file.images[place.image];
         let Some(format) = &file.format else { return Err(SeriesVerdict::NoPixels) };
-        let slice = Slice { file, format, frame: image.frame, rescale: image.rescale, values };
+        let rescale = image.rescale.clone().map_err(unreadable)?;
+        let slice = Slice { file, format, frame: image.frame, rescale, values };
         if file.is_compressed() { compressed.push(slice) } else { plain.push(slice) }
     }
     plain.into_par_iter().try_for_each(fill_plain).map_err(unreadable)?;
