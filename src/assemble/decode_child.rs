@@ -2,25 +2,28 @@
 //!
 //! Protocol (all integers little endian). Parent to child on stdin: `u32` length and a [`Job`] as JSON, then
 //! for each frame `u32` length and its codestream. Child to parent on stdout, for each frame in order: one
-//! byte (1 good, 0 refused), `u32` length, and the samples (or the reason as text). The child reads no file,
-//! limits its own address space before anything else, and ends when its input ends.
+//! byte (1 good, 0 refused), `u32` length, and the samples (or the reason as text). The child reads no file and ends
+//! when its input ends. Its parent limits its address space and kills it, with whatever it started, when its time is
+//! over; it dies with its parent.
 
 use std::borrow::Cow;
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dicom_encoding::adapters::{PixelDataObject, RawPixelData};
 use dicom_encoding::transfer_syntax::{Codec, TransferSyntaxIndex};
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
+use rustix::process::{Pid, Resource, Rlimit, Signal};
 use serde::{Deserialize, Serialize};
 
 /// Bounds for decoding one series.
 #[derive(Debug, Clone)]
 pub struct DecodeLimits {
-    /// A child that takes longer is killed.
+    /// Decoding that takes longer, in however many children, is stopped.
     pub timeout: Duration,
     /// Address space of a child, MiB.
     pub memory_mib: u64,
@@ -35,6 +38,13 @@ impl Default for DecodeLimits {
 }
 
 impl DecodeLimits {
+    /// When decoding that begins now must be over.
+    pub fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        // No series takes a year; an addition to an instant must not overflow.
+        now + self.timeout.min(Duration::from_secs(365 * 86_400))
+    }
+
     fn program(&self) -> PathBuf {
         if let Some(program) = &self.executable {
             return program.clone();
@@ -89,12 +99,13 @@ pub fn can_decode(transfer_syntax: &str) -> bool {
     )
 }
 
-/// Decodes the frames of one job in one child. `take` gets each frame's index in `streams` and its samples,
-/// which have exactly [`Job::frame_bytes`] bytes.
+/// Decodes the frames of one job in one child, up to the [deadline](DecodeLimits::deadline) of its series. `take` gets
+/// each frame's index in `streams` and its samples, which have exactly [`Job::frame_bytes`] bytes.
 pub fn decode(
     job: &Job,
     streams: &[Cow<'_, [u8]>],
     limits: &DecodeLimits,
+    deadline: Instant,
     mut take: impl FnMut(usize, &[u8]) -> Result<(), String>,
 ) -> Result<(), String> {
     let program = limits.program();
@@ -103,19 +114,29 @@ pub fn decode(
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
+        // A group of its own: what a decoder leaves behind holds our pipes open as well as it does.
+        .process_group(0)
         .spawn()
         .map_err(|e| format!("cannot start the decoder {}: {e}", program.display()))?;
+    let memory = job.memory_mib.saturating_mul(1 << 20);
+    let limited = rustix::process::prlimit(
+        Some(Pid::from_child(&child)),
+        Resource::As,
+        Rlimit { current: Some(memory), maximum: Some(memory) },
+    );
+    // One that has ended already says so itself, below.
+    if let Some(error) = limited.err().filter(|error| *error != rustix::io::Errno::SRCH) {
+        kill(&mut child);
+        return Err(format!("the decoder's memory cannot be limited: {error}"));
+    }
     let (Some(mut to_child), Some(mut from_child)) = (child.stdin.take(), child.stdout.take()) else {
         return Err("the decoder has no pipes".to_owned());
     };
     let (done, is_done) = mpsc::channel::<()>();
-    let timeout = limits.timeout;
+    let patience = deadline.saturating_duration_since(Instant::now());
     let watch = std::thread::spawn(move || {
-        let timed_out = is_done.recv_timeout(timeout) == Err(mpsc::RecvTimeoutError::Timeout);
-        // Killing also ends a child whose answer we no longer want; one that has ended is not harmed.
-        let _ = child.kill();
-        let ending = child.wait().map(|s| s.to_string()).unwrap_or_else(|e| e.to_string());
-        (timed_out, ending)
+        let timed_out = is_done.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout);
+        (timed_out, kill(&mut child))
     });
     let mut finished = 0;
     let result = std::thread::scope(|scope| {
@@ -142,7 +163,7 @@ pub fn decode(
         if timed_out {
             format!(
                 "decoding took longer than {} s and was stopped at frame {} of {of}",
-                timeout.as_secs(),
+                limits.timeout.as_secs(),
                 finished + 1
             )
         } else if why.contains("no answer") {
@@ -151,6 +172,13 @@ pub fn decode(
             format!("frame {} of {of}: {why}", finished + 1)
         }
     })
+}
+
+/// Ends a child and what it started, whether or not they still run, and says how the child ended.
+fn kill(child: &mut Child) -> String {
+    // Until it was waited for, its id is nobody else's.
+    let _ = rustix::process::kill_process_group(Pid::from_child(child), Signal::KILL);
+    child.wait().map(|s| s.to_string()).unwrap_or_else(|e| e.to_string())
 }
 
 fn write_job(to: &mut impl Write, job: &Job, streams: &[Cow<'_, [u8]>]) -> io::Result<()> {
@@ -180,9 +208,6 @@ fn read_answer(from: &mut impl Read, frame_bytes: usize, buffer: &mut Vec<u8>) -
 pub fn serve(mut from: impl Read, mut to: impl Write) -> io::Result<()> {
     let head = read_block(&mut from)?;
     let job: Job = serde_json::from_slice(&head)?;
-    let bytes = job.memory_mib.saturating_mul(1 << 20);
-    let limit = rustix::process::Rlimit { current: Some(bytes), maximum: Some(bytes) };
-    rustix::process::setrlimit(rustix::process::Resource::As, limit)?;
     for _ in 0..job.frames {
         let stream = read_block(&mut from)?;
         let (status, answer) = match decode_frame(&job, stream) {
@@ -286,6 +311,21 @@ mod tests {
         }
     }
 
+    /// A program that stands in for the decoder.
+    fn stand_in(folder: &std::path::Path, script: &str) -> DecodeLimits {
+        use std::os::unix::fs::PermissionsExt;
+        let program = folder.join("decoder");
+        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        DecodeLimits { executable: Some(program), ..DecodeLimits::default() }
+    }
+
+    fn decode_one(limits: &DecodeLimits, memory_mib: u64) -> String {
+        let job = Job { memory_mib, ..rle_job() };
+        let streams = [Cow::Owned(rle_frame(&[3, 9, 8, 7, 6]))];
+        decode(&job, &streams, limits, limits.deadline(), |_, _| Ok(())).unwrap_err()
+    }
+
     fn rle_frame(segment: &[u8]) -> Vec<u8> {
         let mut out = vec![0u8; 64];
         out[0] = 1;
@@ -322,7 +362,38 @@ mod tests {
     #[test]
     fn a_program_that_is_no_decoder_is_an_error_not_a_hang() {
         let limits = DecodeLimits { executable: Some("/bin/true".into()), ..DecodeLimits::default() };
-        let error = decode(&rle_job(), &[Cow::Owned(rle_frame(&[3, 9, 8, 7, 6]))], &limits, |_, _| Ok(()));
-        assert!(error.unwrap_err().contains("failed at frame 1 of 1"));
+        let error = decode_one(&limits, 1 << 20);
+        assert!(error.contains("failed at frame 1 of 1"), "{error}");
+    }
+
+    #[test]
+    fn a_decoder_that_hangs_is_cut_with_what_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        // The shell waits for a child of its own, which holds the pipe.
+        let limits = stand_in(folder.path(), "sleep 600; true");
+        let limits = DecodeLimits { timeout: Duration::from_millis(300), ..limits };
+        let begun = Instant::now();
+        let error = decode_one(&limits, 1 << 20);
+        assert!(error.contains("took longer"), "{error}");
+        assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_decoder_that_eats_memory_is_cut_long_before_its_time_is_over() {
+        let folder = tempfile::tempdir().unwrap();
+        // A line without end, which `tail` keeps in memory.
+        let limits = stand_in(folder.path(), "exec tail -n 1 /dev/zero");
+        let begun = Instant::now();
+        let error = decode_one(&limits, 64);
+        assert!(error.contains("failed at frame 1 of 1"), "{error}");
+        assert!(begun.elapsed() < limits.timeout / 2, "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_series_has_one_deadline_however_many_children_it_needs() {
+        let limits = DecodeLimits { executable: Some("/bin/cat".into()), ..DecodeLimits::default() };
+        let over = Instant::now();
+        let error = decode(&rle_job(), &[Cow::Owned(rle_frame(&[0]))], &limits, over, |_, _| Ok(())).unwrap_err();
+        assert!(error.contains("took longer"), "{error}");
     }
 }

@@ -2,6 +2,7 @@
 //! compressed ones through [child processes](super::decode_child), one per core and stack.
 
 use std::borrow::Cow;
+use std::time::Instant;
 
 use dicom_dictionary_std::uids;
 use ndarray::Array3;
@@ -60,7 +61,7 @@ pub fn fill(
         if file.is_compressed() { compressed.push(slice) } else { plain.push(slice) }
     }
     plain.into_par_iter().try_for_each(fill_plain).map_err(unreadable)?;
-    fill_compressed(compressed, limits).map_err(unreadable)?;
+    fill_compressed(compressed, limits, limits.deadline()).map_err(unreadable)?;
     Ok(Volume { data, affine: grid.affine })
 }
 
@@ -78,7 +79,7 @@ struct Compressed<'a> {
     job: Job,
 }
 
-fn fill_compressed(slices: Vec<Slice<'_>>, limits: &DecodeLimits) -> Result<(), String> {
+fn fill_compressed(slices: Vec<Slice<'_>>, limits: &DecodeLimits, deadline: Instant) -> Result<(), String> {
     let mut by_job: Vec<Vec<Compressed>> = Vec::new();
     for compressed in take_streams(slices)? {
         let job = job(&compressed, limits)?;
@@ -94,8 +95,10 @@ fn fill_compressed(slices: Vec<Slice<'_>>, limits: &DecodeLimits) -> Result<(), 
         let per_child = group.len().div_ceil(children);
         let mut group = group;
         std::thread::scope(|scope| {
-            let threads: Vec<_> =
-                group.chunks_mut(per_child).map(|part| scope.spawn(move || decode_part(part, limits))).collect();
+            let threads: Vec<_> = group
+                .chunks_mut(per_child)
+                .map(|part| scope.spawn(move || decode_part(part, limits, deadline)))
+                .collect();
             threads
                 .into_iter()
                 .try_for_each(|t| t.join().unwrap_or_else(|_| Err("decoding ended abnormally".to_owned())))
@@ -178,12 +181,12 @@ fn job(compressed: &Compressed, limits: &DecodeLimits) -> Result<Job, String> {
     })
 }
 
-fn decode_part(part: &mut [Compressed], limits: &DecodeLimits) -> Result<(), String> {
+fn decode_part(part: &mut [Compressed], limits: &DecodeLimits, deadline: Instant) -> Result<(), String> {
     let Some(first) = part.first() else { return Ok(()) };
     let job = Job { frames: part.len() as u32, ..first.job.clone() };
     let streams: Vec<Cow<[u8]>> = part.iter_mut().map(|c| std::mem::take(&mut c.stream)).collect();
     let mut widened = Vec::new();
-    decode_child::decode(&job, &streams, limits, |index, samples| {
+    decode_child::decode(&job, &streams, limits, deadline, |index, samples| {
         let Some(Compressed { slice, .. }) = part.get_mut(index) else { return Ok(()) };
         // Decoders answer in little endian, whatever the file's cells were.
         let format = PixelFormat { big_endian: false, ..slice.format.clone() };
