@@ -94,7 +94,7 @@ impl Mail {
                 &format!("has {to:?}, which is no mail address"),
             );
         }
-        check.that(self.timeout_s >= 1, &["mail", "timeout_s"], "must be at least 1");
+        check.wait(self.timeout_s, &["mail", "timeout_s"]);
     }
 }
 

@@ -7,6 +7,9 @@ use super::{Config, Destination};
 use crate::dicom::Uid;
 use crate::network::logit::log_odds;
 
+/// Whoever waits longer for an answer has made a mistake (s).
+const LONGEST_WAIT_S: u64 = 86_400;
+
 impl Config {
     pub(super) fn validate(&self, document: &Document<'_>, mistakes: &mut Vec<Mistake>) {
         let mut check = Check { document, mistakes };
@@ -35,7 +38,7 @@ impl Config {
             &["assemble", "max_wait_s"],
             "must be at least assemble.quiet_s",
         );
-        check.that(assemble.decode_timeout_s >= 1, &["assemble", "decode_timeout_s"], "must be at least 1");
+        check.wait(assemble.decode_timeout_s, &["assemble", "decode_timeout_s"]);
         check.that(assemble.decode_memory_mib >= 256, &["assemble", "decode_memory_mib"], "must be at least 256");
         for rule in &assemble.admission {
             let patterns = [&rule.calling_ae, &rule.study_description, &rule.protocol, &rule.series_description];
@@ -90,7 +93,11 @@ impl Config {
             &["observe", "log"],
             "must be error, warn, info, debug, trace or a filter such as \"info,fcdd::receive=debug\"",
         );
-        check.that(self.observe.drain_s >= 0.0, &["observe", "drain_s"], "must not be negative");
+        check.that(
+            (0.0..=LONGEST_WAIT_S as f64).contains(&self.observe.drain_s),
+            &["observe", "drain_s"],
+            "must lie between 0 and 86400 (a day)",
+        );
         self.research.validate(&mut check);
         if let Some(mail) = &self.mail {
             mail.validate(&mut check);
@@ -154,7 +161,7 @@ fn validate_destination(name: &str, destination: &Destination, check: &mut Check
     if let Some(pattern) = &destination.only_study_description {
         check.pattern(pattern, &key("only_study_description"));
     }
-    check.that(destination.timeout_s >= 1, &key("timeout_s"), "must be at least 1");
+    check.wait(destination.timeout_s, &key("timeout_s"));
     check.that(destination.retry_s > 0.0 && destination.retry_s.is_finite(), &key("retry_s"), "must be above 0");
     check.that(destination.max_retry_s >= destination.retry_s, &key("max_retry_s"), "must be at least retry_s");
 }
@@ -173,6 +180,11 @@ impl Check<'_, '_> {
         if !holds && !self.mistakes.iter().any(|m| m.key == key) {
             self.mistakes.push(Mistake { line, key, what: otherwise.to_owned() });
         }
+    }
+
+    /// A wait in whole seconds, and one that an addition to a clock survives.
+    pub(super) fn wait(&mut self, seconds: u64, key: &[&str]) {
+        self.that((1..=LONGEST_WAIT_S).contains(&seconds), key, "must lie between 1 and 86400 (a day)");
     }
 
     fn ae_title(&mut self, title: &str, key: &[&str]) {
