@@ -1,7 +1,6 @@
 //! The engine: models that were loaded and warmed once, and one call per study.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use super::fuse;
@@ -12,14 +11,13 @@ use super::model::Model;
 use super::preprocess::{self, FieldOfView, Prepared};
 use super::prior;
 use super::regions::{self, MapContext};
-use super::runtime::{self, RuntimeError};
-use super::session::{FoldOutput, ModelSessions, SessionError};
+use super::running::{Inference, RunningModel};
+use super::runtime::RuntimeError;
+use super::session::{FoldOutput, SessionError};
 use crate::config;
 use crate::network::ModelFolderError;
 use crate::network::logit::{mean, sigmoid};
-use crate::observe::events::analyze::{
-    ModelReady, ProviderRefused, SeriesRefused, SitePrevalenceIgnored, StudyAnalyzed,
-};
+use crate::observe::events::analyze::{SeriesRefused, SitePrevalenceIgnored, StudyAnalyzed};
 use crate::study::{
     Analysis, AssembledStudy, Decision, ModelIdentity, ModelOutcome, Prior, Reason, Region, Sequence, SourceVolume,
     Stack, Verdict,
@@ -68,11 +66,9 @@ pub struct Engine {
 #[derive(Debug)]
 struct LoadedModel {
     model: Model,
-    identity: ModelIdentity,
     // What its shown probabilities assume.
     prior: Prior,
-    // ONNX Runtime's sessions are not safe to run twice at once.
-    sessions: Mutex<ModelSessions>,
+    running: RunningModel,
 }
 
 impl Engine {
@@ -99,7 +95,7 @@ impl Engine {
 
     /// The loaded models, in the order of the configuration.
     pub fn models(&self) -> Vec<ModelIdentity> {
-        self.models.iter().map(|m| m.identity.clone()).collect()
+        self.models.iter().map(|m| m.running.identity()).collect()
     }
 
     /// Analyzes one study. Blocking, on all cores.
@@ -144,6 +140,7 @@ impl Engine {
                     match model.examine(&series, &mut timings_ms)? {
                         Ok(examined) => {
                             reasons.extend(examined.reasons.iter().cloned());
+                            remarks.extend(examined.fell_back.clone());
                             ran.push((model, examined, source));
                         }
                         Err(reason) => reasons.push(reason),
@@ -154,12 +151,16 @@ impl Engine {
                 (None, None) => {}
             }
         }
-        let untrained = ran.iter().filter(|(model, ..)| !model.identity.trained);
-        reasons.extend(untrained.map(|(model, ..)| untrained_model(&model.identity)));
+        let identity = |examined: &Examined| examined.outcome.model.clone();
+        let untrained = ran.iter().map(|(_, examined, _)| identity(examined)).filter(|model| !model.trained);
+        reasons.extend(untrained.map(|model| untrained_model(&model)));
         if let Some(prevalence) = self.site_prevalence {
             let ignoring = ran.iter().filter(|(model, ..)| model.prior == Prior::Unstated);
-            remarks
-                .extend(ignoring.map(|(model, ..)| prior::ignored(model.model.sequence, &model.identity, prevalence)));
+            remarks.extend(
+                ignoring.map(|(model, examined, _)| {
+                    prior::ignored(model.model.sequence, &examined.outcome.model, prevalence)
+                }),
+            );
         }
 
         let (mut outcomes, maps): (Vec<_>, Vec<_>) =
@@ -190,6 +191,8 @@ struct Examined {
     map: PlacedMap,
     /// Gates that stayed shut.
     reasons: Vec<Reason>,
+    /// Set when the model's provider failed, now or earlier, and it runs on another one.
+    fell_back: Option<Reason>,
 }
 
 /// What regions are found on: the small map at its place, and where the network looked.
@@ -201,56 +204,12 @@ struct PlacedMap {
 
 impl LoadedModel {
     fn open(mut model: Model, config: &config::Analyze) -> Result<Self, AnalyzeError> {
-        let begun = Instant::now();
-        let environment = runtime::environment(config.onnxruntime.as_deref())?;
-        let threads = match config.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            n => n,
-        };
-        let files = std::mem::take(&mut model.files);
-        let folds = files.len();
-        let sessions = ModelSessions::open(
-            &environment,
-            &model.name,
-            &files,
-            model.shapes(),
-            &model.validated,
-            config.device,
-            threads,
-        )?;
-        for refusal in &sessions.refusals {
-            let provider = refusal.provider.to_string();
-            ProviderRefused { model: &model.name, provider: &provider, because: &refusal.because }.emit();
-        }
-        let identity = ModelIdentity {
-            name: model.name.clone(),
-            version: model.version.clone(),
-            digest: model.digest.clone(),
-            trained: model.trained,
-            synthetic: model.synthetic,
-            data_source: model.data_source.clone(),
-            architecture: model.architecture.clone(),
-            folds,
-            provider: sessions.provider.to_string(),
-            precision: runtime::precision_name(sessions.precision).to_owned(),
-            cell_mm: model.cell_mm,
-        };
-        ModelReady {
-            model: &identity.name,
-            version: &identity.version,
-            digest: &identity.digest,
-            folds,
-            provider: &identity.provider,
-            precision: &identity.precision,
-            trained: identity.trained,
-            took_ms: milliseconds(begun),
-        }
-        .emit();
         let prior = prior::of_model(model.training_prevalence, config.site_prevalence);
+        let running = RunningModel::open(&mut model, config)?;
         if let (Some(site_prevalence), Prior::Unstated) = (config.site_prevalence, prior) {
-            SitePrevalenceIgnored { model: &identity.name, version: &identity.version, site_prevalence }.emit();
+            SitePrevalenceIgnored { model: &model.name, version: &model.version, site_prevalence }.emit();
         }
-        Ok(LoadedModel { model, identity, prior, sessions: Mutex::new(sessions) })
+        Ok(LoadedModel { model, prior, running })
     }
 
     /// Preprocesses, gates, infers and draws one series. The inner error is the reason why the series cannot be seen
@@ -289,7 +248,7 @@ impl LoadedModel {
         }
 
         let begun = Instant::now();
-        let folds = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).run(tensor.view())?;
+        let Inference { folds, identity, fell_back } = self.running.infer(tensor.view())?;
         timings_ms.insert(stage("inference", sequence), milliseconds(begun));
         drop(tensor);
 
@@ -304,7 +263,7 @@ impl LoadedModel {
         let decision = Decision { probability: sigmoid(logit), threshold: self.model.decision_threshold };
         let outcome = ModelOutcome {
             sequence,
-            model: self.identity.clone(),
+            model: identity,
             probability: shown(logit),
             fold_probabilities: folds.iter().map(calibrated).map(shown).collect(),
             threshold: prior::threshold(&decision, self.prior),
@@ -315,7 +274,7 @@ impl LoadedModel {
             regions: Vec::new(),
         };
         let map = PlacedMap { cells, view, middle_x_mm: measures.middle_x_mm };
-        Ok(Ok(Examined { outcome, map, reasons }))
+        Ok(Ok(Examined { outcome, map, reasons, fell_back }))
     }
 
     fn regions(&self, map: &PlacedMap, source: &SourceVolume) -> Result<Vec<Region>, AnalyzeError> {
@@ -326,7 +285,7 @@ impl LoadedModel {
             source: &source.volume.grid(),
             threshold_logit: self.model.region_threshold_logit,
             middle_x_mm: map.middle_x_mm,
-            cell_width_mm: self.identity.cell_mm[0],
+            cell_width_mm: self.model.cell_mm[0],
         };
         Ok(regions::find(&on_input, &context)?)
     }

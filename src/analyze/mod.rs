@@ -21,6 +21,7 @@ pub mod model;
 pub mod preprocess;
 pub mod prior;
 pub mod regions;
+mod running;
 pub mod runtime;
 pub mod session;
 

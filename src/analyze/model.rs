@@ -4,7 +4,7 @@
 //! checked when their sessions open ([`super::session`]). The bytes that were hashed are the bytes that run.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::preprocess::InputSpec;
 use super::session::GraphShapes;
@@ -16,6 +16,8 @@ use crate::study::Sequence;
 /// A verified model.
 #[derive(Debug)]
 pub struct Model {
+    /// Where it was loaded from.
+    pub folder: PathBuf,
     /// Name from the manifest.
     pub name: String,
     /// Semantic version.
@@ -57,12 +59,12 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads and verifies the model in `folder`.
+    /// Loads and verifies the model in the folder `path`.
     ///
     /// # Errors
     /// The manifest is wrong, or a file is not the one that it names.
-    pub fn load(folder: &Path) -> Result<Model, ModelFolderError> {
-        let folder = ModelFolder::load(folder)?;
+    pub fn load(path: &Path) -> Result<Model, ModelFolderError> {
+        let folder = ModelFolder::load(path)?;
         let manifest = folder.manifest();
         let files = manifest
             .files
@@ -71,6 +73,7 @@ impl Model {
             .map(|(fold, file)| Ok((file.name.clone(), folder.fold_bytes(fold)?)))
             .collect::<Result<_, ModelFolderError>>()?;
         Ok(Model {
+            folder: path.to_owned(),
             name: manifest.name.clone(),
             version: manifest.version.clone(),
             sequence: manifest.sequence,

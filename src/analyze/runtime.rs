@@ -175,6 +175,13 @@ impl Provider {
         }
     }
 
+    /// What comes after this one in what a device setting allows.
+    pub fn candidates_after(self, device: Device) -> Vec<Provider> {
+        let mut candidates = Provider::candidates(device);
+        let first_left = candidates.iter().position(|candidate| *candidate == self).map_or(candidates.len(), |i| i + 1);
+        candidates.split_off(first_left)
+    }
+
     /// The arithmetic in which this provider may run a model validated for `validated`, or why it may not.
     pub fn precision(self, validated: &BTreeSet<Precision>) -> Result<Precision, String> {
         match self {

@@ -11,7 +11,6 @@ use ort::session::Session;
 use ort::value::TensorRef;
 
 use super::runtime::Provider;
-use crate::config::Device;
 use crate::network::manifest::Precision;
 use crate::network::writer::{CAM, INPUT, LOGITS};
 
@@ -105,7 +104,7 @@ pub struct ModelSessions {
 }
 
 impl ModelSessions {
-    /// Opens and warms one session per file on the first provider that runs all of them.
+    /// Opens and warms one session per file on the first of the providers that runs all of them.
     /// `files` are names and contents; `threads` is per inference.
     ///
     /// # Errors
@@ -117,11 +116,11 @@ impl ModelSessions {
         files: &[(String, Vec<u8>)],
         shapes: GraphShapes,
         validated: &BTreeSet<Precision>,
-        device: Device,
+        providers: &[Provider],
         threads: usize,
     ) -> Result<Self, SessionError> {
         let mut refusals = Vec::new();
-        for provider in Provider::candidates(device) {
+        for provider in providers.iter().copied() {
             let opened = provider.precision(validated).map_err(Failure::Provider).and_then(|precision| {
                 let mut sessions = ModelSessions {
                     model: model.to_owned(),

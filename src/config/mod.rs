@@ -185,6 +185,9 @@ pub struct Analyze {
     pub site_prevalence: Option<f64>,
     /// The ONNX Runtime library; without it: `FCDD_ONNXRUNTIME`, then the places that the README names.
     pub onnxruntime: Option<PathBuf>,
+    /// Whether a model whose provider fails while a study is analyzed is opened again on the next provider that
+    /// `device` allows. Results then say so. Without it the study fails, with a report that says why.
+    pub fall_back_in_mid_run: bool,
     /// How often the analysis of one study may be begun before it is failed (a study that kills the process).
     pub max_attempts: u32,
 }
@@ -311,6 +314,7 @@ impl Default for Analyze {
             fused_calibration: [1.0, 0.0],
             site_prevalence: None,
             onnxruntime: None,
+            fall_back_in_mid_run: false,
             max_attempts: 3,
         }
     }

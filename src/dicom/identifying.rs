@@ -153,7 +153,8 @@ impl IdentifierReader {
         let mut deflated = bytes;
         let mut inflated = [0; 4096];
         loop {
-            let part = inflater.inflate(&mut deflated, &mut inflated).map_err(|Broken| self.fault(Fault::NotEncodedSo))?;
+            let part =
+                inflater.inflate(&mut deflated, &mut inflated).map_err(|Broken| self.fault(Fault::NotEncodedSo))?;
             if part.is_empty() {
                 self.inflater = Some(inflater);
                 return Ok(None);

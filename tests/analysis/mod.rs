@@ -215,6 +215,7 @@ pub fn settings(models: &[PathBuf]) -> config::Analyze {
         fused_calibration: [1.0, 0.0],
         site_prevalence: None,
         onnxruntime: None,
+        fall_back_in_mid_run: false,
         max_attempts: 1,
     }
 }

@@ -8,6 +8,10 @@ static PROVIDERS_REFUSED: Counter = Counter::new(
     "fcdd_analyze_providers_refused_total",
     "Execution providers that were tried for a model and do not run it.",
 );
+static PROVIDERS_FAILED: Counter = Counter::new(
+    "fcdd_analyze_providers_failed_total",
+    "Times that an execution provider failed while a study was analyzed.",
+);
 static SITE_PREVALENCE_IGNORED: Counter = Counter::new(
     "fcdd_analyze_site_prevalence_ignored_total",
     "Models that were loaded with a site prevalence and state no training prevalence to move from.",
@@ -24,6 +28,7 @@ static UNASSESSABLE: Counter =
 pub const COUNTERS: &[&Counter] = &[
     &MODELS_READY,
     &PROVIDERS_REFUSED,
+    &PROVIDERS_FAILED,
     &SITE_PREVALENCE_IGNORED,
     &SERIES_REFUSED,
     &SUSPECTED,
@@ -51,6 +56,33 @@ impl ProviderRefused<'_> {
             provider = self.provider,
             because = self.because,
             "execution provider refused"
+        );
+    }
+}
+
+/// A provider that ran a model failed while a study was analyzed; an operator must look.
+#[derive(Debug)]
+pub struct ProviderFailed<'a> {
+    /// The model's name.
+    pub model: &'a str,
+    /// The provider.
+    pub provider: &'a str,
+    /// What went wrong.
+    pub why: &'a str,
+    /// Whether the model goes on with the next provider.
+    pub goes_on: bool,
+}
+
+impl ProviderFailed<'_> {
+    /// Logs and counts.
+    pub fn emit(&self) {
+        PROVIDERS_FAILED.increment();
+        let what = if self.goes_on { "the model goes on with the next provider" } else { "the study fails" };
+        tracing::error!(
+            model = self.model,
+            provider = self.provider,
+            why = self.why,
+            "provider failed in mid-run: {what}"
         );
     }
 }

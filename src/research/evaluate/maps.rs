@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::heat_score::{Background, Undefined, heat_score, mirrored};
 use super::map_category::{MapCategory, categorise};
 use crate::analyze::gradcam;
-use crate::analyze::runtime::{self, RuntimeError};
+use crate::analyze::runtime::{self, Provider, RuntimeError};
 use crate::analyze::session::{GraphShapes, ModelSessions, SessionError};
 use crate::config::Device;
 use crate::network::logit::mean;
@@ -139,7 +139,15 @@ impl Networks {
     ) -> Result<Self, MapError> {
         let environment = runtime::environment(library)?;
         let fp32 = BTreeSet::from([Precision::Fp32]);
-        let sessions = ModelSessions::open(&environment, model, files, shapes, &fp32, Device::Cpu, threads())?;
+        let sessions = ModelSessions::open(
+            &environment,
+            model,
+            files,
+            shapes,
+            &fp32,
+            &Provider::candidates(Device::Cpu),
+            threads(),
+        )?;
         Ok(Networks { sessions, shape: shapes.input, mirrored: Vec::new() })
     }
 

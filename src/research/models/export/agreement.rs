@@ -6,7 +6,7 @@ use ndarray::Array3;
 use super::{ExportError, Fold, Request, Subjects};
 use crate::analyze::gradcam;
 use crate::analyze::preprocess::FieldOfView;
-use crate::analyze::runtime;
+use crate::analyze::runtime::{self, Provider};
 use crate::analyze::session::{GraphShapes, ModelSessions, SessionError};
 use crate::config::Device;
 use crate::network::manifest::{Calibration, Precision};
@@ -73,7 +73,8 @@ impl<'a> Checked<'a> {
         let shapes = GraphShapes { input, map: self.plan.spec().map_shape(input) };
         let files = [(format!("fold_{}.onnx", fold.number), fold.onnx.clone())];
         let validated = validated.iter().copied().collect();
-        ModelSessions::open(&self.environment, self.name, &files, shapes, &validated, Device::Cpu, self.threads)
+        let providers = Provider::candidates(Device::Cpu);
+        ModelSessions::open(&self.environment, self.name, &files, shapes, &validated, &providers, self.threads)
     }
 
     /// Runs a fold's network on the subjects that it was tested on. `tick` hears of each.
