@@ -83,6 +83,16 @@ test: setup-trainer setup-test lint ## Set up, lint, run all tests
 test-viewer: setup-trainer setup-test setup-viewer ## Look at a study and its results in the OHIF viewer
 	$(CARGO) test --locked --features train --test results_show_in_ohif -- --ignored --nocapture
 
+# How long all fuzz targets together may take, and which of them to run (all, where none is named).
+FUZZ_MINUTES ?= 60
+FUZZ_TARGETS ?=
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target in turn (FUZZ_MINUTES=60 in all)
+	@.ci/setup/tools.sh
+	@.ci/setup/fuzz.sh $(SETUP)/fuzz
+	@fuzz/run.sh $(FUZZ_MINUTES) $(SETUP)/fuzz/bin/cargo-fuzz $(FUZZ_TARGETS)
+
 # A Python with the peers of the benchmarks; set it to use your own.
 BENCH_PYTHON := $(SETUP)/bench/bin/python
 export FCDD_BENCH_PYTHON ?= $(BENCH_PYTHON)

@@ -30,6 +30,7 @@
 //! | [`network`] | the 3D ResNet's specification, weights, ONNX writer, model manifest |
 //! | [`config`], [`observe`] | configuration; events (log line and metric together) |
 //! | [`phantom`] | synthetic subjects, as DICOM or BIDS |
+//! | `fuzzing` | what a fuzzer may throw at the others, and what must hold whatever it throws |
 //! | [`research`] | archive, splits, statistics, reports, export, promotion; `src/trainer` is the binary that trains |
 //! | [`pipeline`], [`daemon`], [`cli`] | assemble → analyze → report as one call; the supervisor; one file per subcommand |
 //!
@@ -65,6 +66,8 @@ pub mod config;
 pub mod daemon;
 pub mod deliver;
 pub mod dicom;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ledger;
 pub mod network;
 pub mod observe;

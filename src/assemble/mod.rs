@@ -38,6 +38,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 pub use decode_child::DecodeLimits;
+pub(crate) use file_structure::dataset_start;
 pub use from_nifti::from_nifti;
 pub use scan::Leftover;
 
@@ -116,7 +117,15 @@ pub fn assemble(files: &[PathBuf], rules: &SequenceRules, decode: &DecodeLimits)
 
 /// Assembles all studies among the files.
 pub fn assemble_with(files: &[PathBuf], options: Options<'_>) -> Assembly {
-    let scan = scan::scan(files, options.digests, options.on_file);
+    assemble_scan(scan::scan(files, options.digests, options.on_file), options)
+}
+
+/// Assembles all studies among files whose bytes are at hand already; for the fuzz target, which has no files.
+pub(crate) fn assemble_contents(contents: Vec<(PathBuf, Vec<u8>)>, options: Options<'_>) -> Assembly {
+    assemble_scan(scan::scan_contents(contents, options.digests), options)
+}
+
+fn assemble_scan(scan: scan::Scan, options: Options<'_>) -> Assembly {
     let mut assembly = Assembly { studies: Vec::new(), leftovers: scan.leftovers };
     let mut by_study: BTreeMap<Uid, Vec<scan::ScannedFile>> = BTreeMap::new();
     for file in scan.files {

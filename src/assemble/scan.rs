@@ -78,7 +78,7 @@ pub struct ScannedFile {
 pub enum Content {
     /// In memory (inflated where it was deflated).
     Retained(Vec<u8>),
-    /// In the file, at the offsets of [`PixelElement`].
+    /// In the file, at the offsets of [`PixelElement`]; those of a deflated file count its inflated bytes.
     OnDisk,
 }
 
@@ -134,6 +134,18 @@ pub fn scan(paths: &[PathBuf], with_digests: bool, on_file: Option<&(dyn Fn() + 
             scanned
         })
         .collect();
+    sorted(read)
+}
+
+/// Files whose bytes are at hand already; the paths only name them. All of them stay in memory.
+pub fn scan_contents(contents: Vec<(PathBuf, Vec<u8>)>, with_digests: bool) -> Scan {
+    let budget = Budget { left: AtomicU64::new(u64::MAX) };
+    let scan_one =
+        |(path, bytes): (PathBuf, Vec<u8>)| scan_bytes(&path, bytes, SystemTime::UNIX_EPOCH, with_digests, &budget);
+    sorted(contents.into_iter().map(scan_one).collect())
+}
+
+fn sorted(read: Vec<Result<ScannedFile, Leftover>>) -> Scan {
     let mut scan = Scan::default();
     for result in read {
         match result {
@@ -146,9 +158,20 @@ pub fn scan(paths: &[PathBuf], with_digests: bool, on_file: Option<&(dyn Fn() + 
 }
 
 fn scan_file(path: &Path, with_digests: bool, budget: &Budget) -> Result<ScannedFile, Leftover> {
-    let leftover = |why: String| Leftover { path: path.to_owned(), why };
-    let bytes = std::fs::read(path).map_err(|e| leftover(format!("cannot be read: {e}")))?;
+    let bytes =
+        std::fs::read(path).map_err(|e| Leftover { path: path.to_owned(), why: format!("cannot be read: {e}") })?;
     let modified = std::fs::metadata(path).and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+    scan_bytes(path, bytes, modified, with_digests, budget)
+}
+
+fn scan_bytes(
+    path: &Path,
+    bytes: Vec<u8>,
+    modified: SystemTime,
+    with_digests: bool,
+    budget: &Budget,
+) -> Result<ScannedFile, Leftover> {
+    let leftover = |why: String| Leftover { path: path.to_owned(), why };
     let digest = if with_digests {
         let start = file_structure::dataset_start(&bytes).map_err(|e| leftover(e.to_string()))?;
         Some(Sha256::digest(bytes.get(start..).unwrap_or_default()).into())

@@ -229,9 +229,21 @@ impl Templates {
         checker.verdict(directory, templates)
     }
 
+    /// Checks the texts of a directory's files, given by name; for the fuzz target, which has no files.
+    pub(crate) fn from_texts(files: &[(&'static str, String)]) -> Result<Templates, TemplateError> {
+        let mut checker = Checker::default();
+        let templates = checker.templates(files);
+        checker.verdict(Path::new(""), templates)
+    }
+
+    /// Names and texts of the files that fcdd was built with.
+    pub(crate) fn built_in_texts() -> [(&'static str, String); 4] {
+        BUILT_IN.map(|(name, text)| (name, text.to_owned()))
+    }
+
     /// The templates that fcdd was built with.
     pub fn built_in() -> Templates {
-        let files = BUILT_IN.map(|(name, text)| (name, text.to_owned()));
+        let files = Templates::built_in_texts();
         let mut checker = Checker::default();
         let templates = checker.templates(&files);
         // A test loads these very files, so a mistake in them never gets into a build that passed its tests.

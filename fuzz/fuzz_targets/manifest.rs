@@ -1,0 +1,4 @@
+//! `fcdd::fuzzing`, target "manifest", under libFuzzer.
+#![no_main]
+
+fcdd_fuzz::fuzz!("manifest");

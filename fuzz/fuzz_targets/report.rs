@@ -1,0 +1,4 @@
+//! `fcdd::fuzzing`, target "report", under libFuzzer.
+#![no_main]
+
+fcdd_fuzz::fuzz!("report");
