@@ -195,7 +195,14 @@ impl Spool {
 
     /// The same with another way to make files durable.
     pub fn open_with(directory: &Path, commit: Box<dyn Commit>) -> Result<Spool, SpoolError> {
+        let is_new = |ancestor: &&Path| !ancestor.as_os_str().is_empty() && !ancestor.exists();
+        let new: Vec<&Path> = directory.ancestors().take_while(is_new).collect();
         make_directory(directory, true)?;
+        // What is promised within a directory is only as safe as the directory's own name.
+        for new in new {
+            let parent = new.parent().filter(|parent| !parent.as_os_str().is_empty());
+            sync_directory(parent.unwrap_or(Path::new(".")))?;
+        }
         let lock_path = directory.join(LOCK);
         let lock = OpenOptions::new()
             .write(true)
