@@ -41,7 +41,7 @@ fn it_waits_for_room() {
         // The steps of back-pressure would keep the disk from filling up: here every write must meet the end itself.
         .set("spool.min_free_mib", 0)
         .set("assemble.quiet_s", 2.0);
-    let daemon = Daemon::start_wrapped(configuration, &small.wrapper);
+    let daemon = Daemon::start(configuration.under(small.wrapper.iter()));
     let disk = MountedDisk::of(daemon.id(), &mount_point);
     let source = folder.path().join("study");
     let study_uid = support::phantom_study(17, &source);

@@ -197,7 +197,7 @@ pub fn pdu(pdu_type: u8, body: &[u8]) -> Vec<u8> {
     [&[pdu_type, 0x00], (body.len() as u32).to_be_bytes().as_slice(), body].concat()
 }
 
-fn item(item_type: u8, value: &[u8]) -> Vec<u8> {
+pub fn item(item_type: u8, value: &[u8]) -> Vec<u8> {
     [&[item_type, 0x00], (value.len() as u16).to_be_bytes().as_slice(), value].concat()
 }
 

@@ -1,5 +1,6 @@
 //! `fcdd serve` as a process of its own: configured, started until it says READY, watched, killed.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -16,11 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs the program `fcdd` with these arguments to its end.
 pub fn fcdd<A: AsRef<std::ffi::OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {
-    command().args(arguments).output().expect("fcdd can be started")
+    command(&[]).args(arguments).output().expect("fcdd can be started")
 }
 
-fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fcdd"));
+fn command(wrapper: &[OsString]) -> Command {
+    let fcdd = OsString::from(env!("CARGO_BIN_EXE_fcdd"));
+    let mut words = wrapper.iter().chain([&fcdd]);
+    let mut command = Command::new(words.next().expect("there is at least fcdd"));
+    command.args(words);
     // The repository is where the configuration's relative paths and the demonstration models are.
     command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
     if let Some(library) = onnxruntime() {
@@ -34,6 +38,7 @@ fn command() -> Command {
 pub struct Configuration {
     table: Table,
     directory: TempDir,
+    wrapper: Vec<OsString>,
 }
 
 impl Default for Configuration {
@@ -51,7 +56,7 @@ impl Configuration {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let models = ["models/demo-t1", "models/demo-flair"].map(|model| path_value(&repository.join(model)));
-        Configuration { table: Table::new(), directory }
+        Configuration { table: Table::new(), directory, wrapper: Vec::new() }
             .set("version", 1)
             .set("receive.ae_title", Configuration::AE_TITLE)
             .set("receive.listen", format!("127.0.0.1:{}", free_port()))
@@ -93,9 +98,20 @@ impl Configuration {
             .set(&field("max_retry_s"), 1.0)
     }
 
+    /// Starts the daemon under a program such as strace, given with its arguments, which must become `fcdd` under the
+    /// process id that it was started with.
+    pub fn under<A: Into<OsString>>(mut self, wrapper: impl IntoIterator<Item = A>) -> Configuration {
+        self.wrapper = wrapper.into_iter().map(Into::into).collect();
+        self
+    }
+
     /// The directory that holds the configuration file, the log and the spool; removed with the daemon.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.path().join("log.txt")
     }
 
     /// Writes the file that `fcdd serve --config` reads.
@@ -134,27 +150,14 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it and waits until it says (by `sd_notify`) that it accepts associations.
     pub fn start(configuration: Configuration) -> Daemon {
-        Daemon::start_wrapped(configuration, &[])
-    }
-
-    /// The same by way of another command, which becomes the daemon in the end.
-    pub fn start_wrapped(configuration: Configuration, wrapper: &[String]) -> Daemon {
-        let log = configuration.directory().join("log.txt");
+        let log = configuration.log();
         let file = File::options().create(true).append(true).open(&log).expect("the log can be written");
         let socket_path = configuration.directory().join("notify");
         let _ = std::fs::remove_file(&socket_path);
         let socket = UnixDatagram::bind(&socket_path).expect("a socket can be made in the temporary directory");
         socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout can be set");
 
-        let mut command = command();
-        if let Some((program, arguments)) = wrapper.split_first() {
-            let (fcdd, environment) = (command.get_program().to_owned(), command.get_envs());
-            let mut wrapped = Command::new(program);
-            wrapped.args(arguments).arg(fcdd).stdin(Stdio::null()).current_dir(env!("CARGO_MANIFEST_DIR"));
-            wrapped.envs(environment.filter_map(|(name, value)| Some((name, value?))));
-            command = wrapped;
-        }
-        let process = command
+        let process = command(&configuration.wrapper)
             .args(["serve", "--config"])
             .arg(configuration.write())
             .env("NOTIFY_SOCKET", &socket_path)
@@ -276,6 +279,11 @@ impl Killed {
     /// Its spool and ledger.
     pub fn spool(&self) -> PathBuf {
         self.configuration.directory().join("spool")
+    }
+
+    /// What it (and its predecessors on the same spool) logged.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.configuration.log()).unwrap_or_default()).into_owned()
     }
 
     /// Starts it again on the same spool and port.
