@@ -79,6 +79,13 @@ test: setup-trainer setup-test lint ## Set up, lint, run all tests
 	$(CARGO) test --locked --features train
 	@if [ -s $(FCDD_SKIPPED_LIST) ]; then echo "Skipped, because something is missing here:"; sort -u $(FCDD_SKIPPED_LIST); fi
 
+# How many times the daemon is killed by test-kill, all stages together.
+KILLS ?= 1000
+
+.PHONY: test-kill
+test-kill: setup ## Kill the daemon 1,000 times at random instants and compare all books (KILLS=N for another number)
+	FCDD_KILLS=$(KILLS) $(CARGO) test --release --locked --test survives_many_kills -- --nocapture
+
 .PHONY: test-viewer
 test-viewer: setup-trainer setup-test setup-viewer ## Look at a study and its results in the OHIF viewer
 	$(CARGO) test --locked --features train --test results_show_in_ohif -- --ignored --nocapture
