@@ -79,7 +79,8 @@ impl RefusalCause {
                  should try again later"
             }
             RefusalCause::NotOfThisContext => {
-                "the Affected SOP Class UID of the command is not the abstract syntax of the presentation context"
+                "the Affected SOP Class UID of the command is not the abstract syntax of the presentation context, or that \
+                 is Verification"
             }
             RefusalCause::NotAUid => "the Affected SOP Instance UID of the command is not a UID",
             RefusalCause::OtherObject => {

@@ -255,7 +255,8 @@ impl Association {
 
     /// What can be judged from the command alone.
     fn begin(&mut self, context: &Context, request: &CStoreRq) -> Result<ReceivingObject, Refusal> {
-        if request.sop_class_uid != context.abstract_syntax {
+        // Verification is no class to store, even for a command that names it.
+        if request.sop_class_uid != context.abstract_syntax || context.abstract_syntax == VERIFICATION {
             let why = format!("SOP class does not belong to the context, which is for {}", context.abstract_syntax);
             return Err(Refusal::theirs(RefusalCause::NotOfThisContext, why));
         }
