@@ -44,7 +44,16 @@ fn served(model: &ModelFolder, head: &Volume) -> [f64; 2] {
     let shapes = GraphShapes { input: manifest.input.shape, map: manifest.map.shape };
     let fp32 = [Precision::Fp32].into();
     let environment = runtime::environment(None).unwrap();
-    let mut sessions = ModelSessions::open(&environment, "test", &files, shapes, &fp32, Device::Cpu, 2).unwrap();
+    let mut sessions = ModelSessions::open(
+        &environment,
+        "test",
+        &files,
+        shapes,
+        &fp32,
+        &fcdd::analyze::runtime::Provider::candidates(Device::Cpu),
+        2,
+    )
+    .unwrap();
     let outputs = sessions.run(preprocess::prepare(head, &spec).unwrap().tensor.view()).unwrap();
     let logit = outputs.iter().map(|output| output.logit).sum::<f64>() / outputs.len() as f64;
     [logit, manifest.calibration.probability(logit)]

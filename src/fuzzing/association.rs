@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dicom_ul::pdu::{AssociationRQ, PDataValue, PDataValueType, Pdu, PresentationContextProposed, write_pdu};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,13 +19,14 @@ use super::slices::{MR_IMAGE_STORAGE, STUDY_UID};
 use super::{Target, scratch, slices};
 use crate::assemble::dataset_start;
 use crate::config;
-use crate::dicom::dimse::{CStoreRq, Command, VERIFICATION};
+use crate::dicom::dimse::{CStoreRq, Command, Status, VERIFICATION};
 use crate::dicom::identifying::{
     DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN, EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN,
 };
 use crate::dicom::upper_layer::{APPLICATION_CONTEXT, our_user_information};
 use crate::ledger::Ledger;
 use crate::receive::{Intake, conversation};
+use crate::spool::room::{RoomWatch, Steps};
 use crate::spool::{Commit, Committed, Spool, SpoolError};
 use crate::study::InFlight;
 
@@ -149,7 +150,7 @@ fn p_data(values: &[(u8, u8, &[u8])]) -> Pdu {
         presentation_context_id: *context,
         value_type: if control & COMMAND != 0 { PDataValueType::Command } else { PDataValueType::Data },
         is_last: control & LAST != 0,
-        data: fragment.to_vec().into(),
+        data: fragment.to_vec(),
     };
     Pdu::PData { data: values.iter().map(value).collect() }
 }
@@ -228,7 +229,9 @@ impl Bench {
         let intake = runtime.block_on(async {
             let spool = Spool::open_with(&folder, Box::new(NoSync)).unwrap_or_else(|e| panic!("no spool: {e}"));
             let ledger = Ledger::open(&spool.ledger_path()).await.unwrap_or_else(|e| panic!("no ledger: {e}"));
-            Intake { spool, ledger, in_flight: InFlight::new(), min_free_mib: 0 }
+            let steps = Steps { warn_mib: 0, min_mib: 0, reserve_mib: 0 };
+            let room = Arc::new(RoomWatch::new(spool.clone(), steps));
+            Intake { spool, ledger, in_flight: InFlight::new(), room }
         });
         let config = config::Receive { ae_title: AE_TITLE.to_owned(), max_object_mib: 1, ..config::Receive::default() };
         Bench { runtime, intake, config, folder, cases: 0 }
@@ -247,7 +250,7 @@ impl Bench {
         }
         let mut stored = 0;
         for answer in answers.iter().filter_map(|command| match command {
-            Command::CStoreRsp(answer) if answer.status.is_stored() => Some(answer),
+            Command::CStoreRsp(answer) if answer.status == Status::SUCCESS => Some(answer),
             _ => None,
         }) {
             stored += 1;

@@ -61,7 +61,8 @@ fn run(bytes: &[u8]) -> &'static str {
     static TEMPLATES: OnceLock<Templates> = OnceLock::new();
     let templates = TEMPLATES.get_or_init(Templates::built_in);
     let config = config::Report::default();
-    let results = Results::new(&study, &analysis, templates, &config);
+    let revision = crate::study::Revision::first();
+    let results = Results::new(&study, &analysis, templates, &config, &revision);
 
     let (.., report) = sr::report_object(&results).unwrap_or_else(|e| panic!("the report: {e}"));
     let read = readback::read(&report, is_copied);
@@ -192,7 +193,7 @@ fn outcome(shape: (usize, usize, usize), choices: &mut Choices) -> ModelOutcome 
     };
     let probability = choices.share();
     let folds = usize::from(choices.byte() % 6);
-    let constant = choices.byte() % 4 == 0;
+    let constant = choices.byte().is_multiple_of(4);
     let display = Array3::from_shape_fn(shape, |(k, r, c)| if constant { 0.0 } else { (k + r + c) as f32 / 100.0 });
     let regions = (0..choices.byte() % 3).map(|_| Region {
         sequence: Sequence::T1,
@@ -210,8 +211,8 @@ fn outcome(shape: (usize, usize, usize), choices: &mut Choices) -> ModelOutcome 
             name: choices.text(),
             version: choices.text(),
             digest: "ab".repeat(32),
-            trained: choices.byte() % 2 == 0,
-            synthetic: choices.byte() % 2 == 0,
+            trained: choices.byte().is_multiple_of(2),
+            synthetic: choices.byte().is_multiple_of(2),
             data_source: choices.text(),
             architecture: "resnet18".to_owned(),
             folds,

@@ -58,7 +58,16 @@ impl UntrainedRun {
         let files = [("fold.onnx".to_owned(), onnx)];
         let fp32 = [Precision::Fp32].into();
         let environment = runtime::environment(None).unwrap();
-        let mut sessions = ModelSessions::open(&environment, "test", &files, shapes, &fp32, Device::Cpu, 2).unwrap();
+        let mut sessions = ModelSessions::open(
+            &environment,
+            "test",
+            &files,
+            shapes,
+            &fp32,
+            &fcdd::analyze::runtime::Provider::candidates(Device::Cpu),
+            2,
+        )
+        .unwrap();
         let mut logits: Vec<(usize, f64)> =
             volumes.map(|index| (index, sessions.run(volume(index).view()).unwrap()[0].logit)).collect();
         logits.sort_by(|a, b| a.1.total_cmp(&b.1));
