@@ -449,7 +449,8 @@ mod tests {
         let mut bomb = vec![0x09, 0x00, 0x01, 0x10, b'O', b'B', 0, 0, 0xFE, 0xFF, 0xFF, 0xFF];
         bomb.resize(200 << 20, 0);
         let bomb = deflate(&bomb);
-        assert!(bomb.len() < 1 << 20, "{}", bomb.len());
+        // How well it is packed depends on the library that packs; a bomb it is with any.
+        assert!(bomb.len() < 4 << 20, "{}", bomb.len());
         let mut reader = IdentifierReader::new(DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN);
         assert!(matches!(reader.read(&bomb), Err(IdentifyingError::NotInPrefix { .. })));
         assert_eq!(reader.walk.position(), MAX_PREFIX_BYTES);
