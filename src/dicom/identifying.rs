@@ -1,7 +1,7 @@
 //! The four UIDs that say where an object belongs, read from the first bytes of a dataset as they come in.
 //!
 //! This is the only parsing on the way from the network to the disk, so it is small, bounded and cannot
-//! panic: elements are walked over without being kept ([`element_walk`]), of the values only the four UIDs are, and
+//! panic: elements are walked over without being kept (`element_walk`), of the values only the four UIDs are, and
 //! nothing after Series Instance UID (0020,000E) is looked at. A reader needs under 1 KiB, whatever is sent to it
 //! (with a deflated dataset 45 KiB: the inflater's window).
 
