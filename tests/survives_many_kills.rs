@@ -287,3 +287,11 @@ impl Campaign {
         table + &format!("  {:<16}{:>6}", "all", self.between + self.proven.iter().sum::<u64>())
     }
 }
+
+impl Drop for Campaign {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("broken off; {}", self.table());
+        }
+    }
+}

@@ -64,7 +64,8 @@ pub fn send(address: SocketAddr, study: &Arc<Study>, places: Vec<usize>, log: &S
             for place in places {
                 let object = &study.objects[place];
                 let answer = peer.store(&object.sop_instance_uid, &object.dataset).await;
-                if answer == Answer::Closed {
+                // A-ABORT says the same: nothing is known of this object.
+                if matches!(answer, Answer::Closed | Answer::Pdu(0x07, _)) {
                     return false;
                 }
                 let (status, _) = answer.status();
