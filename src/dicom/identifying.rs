@@ -5,11 +5,9 @@
 //! nothing after Series Instance UID (0020,000E) is looked at. A reader needs under 1 KiB, whatever is sent to it
 //! (with a deflated dataset 45 KiB: the inflater's window).
 
-mod element_walk;
-
 use flate2::{Decompress, FlushDecompress, Status};
 
-use self::element_walk::{ElementWalk, Encoding, Fault, MAX_DEPTH, Sight, Tag};
+use super::element_walk::{ElementWalk, Encoding, Fault, MAX_DEPTH, Sight, Tag};
 use super::uid::{InvalidUid, Uid};
 
 /// Implicit VR Little Endian.
@@ -129,18 +127,11 @@ impl Value {
 impl IdentifierReader {
     /// A reader that has seen nothing of its dataset yet.
     pub fn new(transfer_syntax: &str) -> IdentifierReader {
-        let encoding = match transfer_syntax {
-            IMPLICIT_VR_LITTLE_ENDIAN => Encoding { explicit: false, big_endian: false },
-            EXPLICIT_VR_BIG_ENDIAN => Encoding { explicit: true, big_endian: true },
-            // Every encapsulated transfer syntax, and inflated bytes, are Explicit VR Little Endian outside the
-            // pixel data (PS3.5 annex A).
-            _ => Encoding { explicit: true, big_endian: false },
-        };
         let is_deflated = transfer_syntax == DEFLATED_EXPLICIT_VR_LITTLE_ENDIAN;
         IdentifierReader {
             transfer_syntax: transfer_syntax.to_owned(),
             inflater: is_deflated.then(Inflater::new),
-            walk: ElementWalk::new(encoding),
+            walk: ElementWalk::new(Encoding::of(transfer_syntax)),
             values: [const { None }; 4],
             current: None,
         }

@@ -3,6 +3,8 @@
 pub mod attributes;
 pub mod codes;
 pub mod dimse;
+pub mod element_digests;
+mod element_walk;
 pub mod identifying;
 pub mod identity;
 pub mod peer;

@@ -14,8 +14,8 @@
 //! variant      how a quarantined object differs from the first one
 //! ```
 //!
-//! It needs the spool and the ledger and nothing else. Datasets are not parsed beyond their identifiers,
-//! but for words about a variant that is in quarantine already.
+//! It needs the spool and the ledger and nothing else. Datasets are not parsed beyond their identifiers;
+//! for words about a variant that is in quarantine already they are walked over.
 
 mod abort;
 mod answers;

@@ -4,18 +4,15 @@
 //! administrator. It names attributes, never their values.
 
 use std::collections::BTreeSet;
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use dicom_core::Tag;
 use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_dictionary_std::{StandardDataDictionary, tags};
-use dicom_object::{DefaultDicomObject, OpenFileOptions};
 
+use crate::dicom::element_digests::element_digests;
 use crate::ledger::instances::VariantKind;
-
-/// Larger files are not read for this.
-const MAX_BYTES: u64 = 64 << 20;
+use crate::spool::received_file::{OpenedDataset, open_dataset};
 
 /// Attributes that are named at most.
 const MAX_NAMED: usize = 8;
@@ -45,31 +42,36 @@ pub(super) struct Difference {
     pub(super) text: String,
 }
 
-/// Compares two files of the spool.
+/// Compares two files of the spool. Both came from outside: they are walked over, never parsed.
 pub(super) fn difference(first: &Path, second: &Path) -> Difference {
     let other = |text: String| Difference { kind: VariantKind::Other, text };
-    let (first, second) = match (read(first), read(second)) {
+    let (first, second) = match (open_dataset(first), open_dataset(second)) {
         (Ok(first), Ok(second)) => (first, second),
-        (Err(why), _) | (_, Err(why)) => return other(format!("not compared ({why})")),
+        (Err(error), _) | (_, Err(error)) => return other(format!("not compared ({error})")),
     };
-    let syntaxes = [&first, &second].map(|object| object.meta().transfer_syntax().trim_end_matches('\0').to_owned());
-    if let [first, second] = &syntaxes
-        && first != second
-    {
-        let text = format!("it came as {second}, the first one as {first}");
+    if first.transfer_syntax != second.transfer_syntax {
+        let text = format!("it came as {}, the first one as {}", second.transfer_syntax, first.transfer_syntax);
         return Difference { kind: VariantKind::TransferSyntax, text };
     }
-    let tags: BTreeSet<Tag> = first.iter().chain(second.iter()).map(|element| element.header().tag).collect();
+    let digests = |opened: OpenedDataset| element_digests(opened.dataset, &opened.transfer_syntax);
+    let (first, second) = match (digests(first), digests(second)) {
+        (Ok(first), Ok(second)) => (first, second),
+        (Err(error), _) | (_, Err(error)) => return other(format!("not compared ({error})")),
+    };
+    let tags: BTreeSet<&(u16, u16)> = first.keys().chain(second.keys()).collect();
     let differing: Vec<Tag> = tags
         .into_iter()
-        .filter(|tag| tag.element() != 0 && first.element_opt(*tag).ok() != second.element_opt(*tag).ok())
+        // Group lengths follow from the rest.
+        .filter(|tag| tag.1 != 0 && first.get(*tag) != second.get(*tag))
+        .map(|(group, element)| Tag(*group, *element))
         .collect();
     if differing.is_empty() {
         return other("the same attributes, encoded otherwise".to_owned());
     }
     let is_demographic = |tag: &Tag| matches!(tag.group(), 0x0010 | 0x0032 | 0x0038) || DEMOGRAPHICS.contains(tag);
     let kind = if differing.iter().all(is_demographic) { VariantKind::Demographics } else { VariantKind::Other };
-    Difference { kind, text: format!("{} differ", names(&differing)) }
+    let verb = if differing.len() == 1 { "differs" } else { "differ" };
+    Difference { kind, text: format!("{} {verb}", names(&differing)) }
 }
 
 fn names(differing: &[Tag]) -> String {
@@ -82,17 +84,6 @@ fn names(differing: &[Tag]) -> String {
         names.push(format!("{} more", differing.len() - MAX_NAMED));
     }
     names.join(", ")
-}
-
-fn read(path: &Path) -> Result<DefaultDicomObject, String> {
-    let bytes = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if bytes > MAX_BYTES {
-        return Err(format!("{bytes} bytes are too many for that"));
-    }
-    // The parser is not ours: a panic in it must not cost the association.
-    std::panic::catch_unwind(AssertUnwindSafe(|| OpenFileOptions::new().open_file(path)))
-        .map_err(|_| "its parser gave up".to_owned())?
-        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -135,7 +126,10 @@ mod tests {
         let other = file(folder.path(), "other", LITTLE, |o| {
             o.put(text(tags::ECHO_TIME, VR::DS, "90"));
         });
-        assert_eq!(difference(&first, &other), Difference { kind: VariantKind::Other, text: "EchoTime differ".into() });
+        assert_eq!(
+            difference(&first, &other),
+            Difference { kind: VariantKind::Other, text: "EchoTime differs".into() }
+        );
         std::fs::write(folder.path().join("rubbish"), b"no DICOM").unwrap();
         let found = difference(&first, &folder.path().join("rubbish"));
         assert!(found.kind == VariantKind::Other && found.text.starts_with("not compared"), "{found:?}");

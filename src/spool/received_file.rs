@@ -119,14 +119,18 @@ impl ReceivedFile {
     }
 }
 
-struct OpenedDataset {
-    dataset: BufReader<File>,
-    transfer_syntax: String,
+/// A file of the spool, standing at the first byte of its dataset.
+#[derive(Debug)]
+pub struct OpenedDataset {
+    /// The rest of the file.
+    pub dataset: BufReader<File>,
+    /// Its transfer syntax.
+    pub transfer_syntax: String,
     source_ae: String,
 }
 
 /// Opens a file and reads past its file meta group.
-fn open_dataset(path: &Path) -> Result<OpenedDataset, SpoolError> {
+pub fn open_dataset(path: &Path) -> Result<OpenedDataset, SpoolError> {
     let not_ours = |reason: String| SpoolError::NotOurs { path: path.to_owned(), reason };
     let mut file = BufReader::new(File::open(path).at("open", path)?);
     file.seek(SeekFrom::Start(PREAMBLE_BYTES as u64)).at("read", path)?;

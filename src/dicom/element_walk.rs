@@ -4,6 +4,8 @@
 //! sequences are open. Where the bytes are cut does not matter, and no length that a dataset claims is ever allocated.
 //! Only elements of the dataset itself are shown; what lies within sequences is passed over.
 
+use super::identifying::{EXPLICIT_VR_BIG_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN};
+
 /// Deepest nesting of sequences that is followed.
 pub(super) const MAX_DEPTH: usize = 32;
 
@@ -24,6 +26,16 @@ pub(super) struct Encoding {
 
 impl Encoding {
     const IMPLICIT_LITTLE_ENDIAN: Encoding = Encoding { explicit: false, big_endian: false };
+
+    /// That of a transfer syntax. Every encapsulated one, and inflated bytes, are Explicit VR Little Endian outside the
+    /// pixel data (PS3.5 annex A).
+    pub(super) fn of(transfer_syntax: &str) -> Encoding {
+        match transfer_syntax {
+            IMPLICIT_VR_LITTLE_ENDIAN => Encoding::IMPLICIT_LITTLE_ENDIAN,
+            EXPLICIT_VR_BIG_ENDIAN => Encoding { explicit: true, big_endian: true },
+            _ => Encoding { explicit: true, big_endian: false },
+        }
+    }
 
     fn u16(self, bytes: [u8; 2]) -> u16 {
         if self.big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
@@ -78,16 +90,30 @@ pub(super) struct ElementWalk {
     value_left: u32,
     open: Vec<Open>,
     position: usize,
+    /// Where the header that was read last begins.
+    header_begin: usize,
 }
 
 impl ElementWalk {
     pub(super) fn new(encoding: Encoding) -> ElementWalk {
-        ElementWalk { encoding, header: Vec::with_capacity(12), value_left: 0, open: Vec::new(), position: 0 }
+        ElementWalk {
+            encoding,
+            header: Vec::with_capacity(12),
+            value_left: 0,
+            open: Vec::new(),
+            position: 0,
+            header_begin: 0,
+        }
     }
 
     /// Bytes that were walked over so far.
     pub(super) fn position(&self) -> usize {
         self.position
+    }
+
+    /// Where the header of the element that was seen last begins.
+    pub(super) fn header_begin(&self) -> usize {
+        self.header_begin
     }
 
     /// The next sight, and `bytes` without what was walked over; `None` once `bytes` is used up.
@@ -120,6 +146,9 @@ impl ElementWalk {
 
     /// The next header; `None` while a part of it is missing.
     fn header(&mut self, bytes: &mut &[u8]) -> Result<Option<Header>, Fault> {
+        if self.header.is_empty() {
+            self.header_begin = self.position;
+        }
         loop {
             let missing = match self.header.first_chunk::<8>() {
                 None => 8 - self.header.len(),
