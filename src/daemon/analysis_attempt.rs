@@ -16,7 +16,7 @@ use crate::ledger::instances::InstanceFile;
 use crate::ledger::revisions::History;
 use crate::observe::events::daemon as events;
 use crate::pipeline::{Finished, Pipeline, PipelineError};
-use crate::study::{AssembledStudy, Change, Revision, Selection, Sequence, SeriesVerdict};
+use crate::study::{AssembledStudy, Change, Selection, Sequence, SeriesVerdict};
 
 /// Everything that an attempt needs to know.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ pub(super) struct Attempt {
 pub(super) enum Outcome {
     /// The rules, or what it holds, keep it from analysis.
     NotForAnalysis(String),
-    /// Late images changed nothing that the last result is about.
+    /// Nothing speaks against the last result: late images changed nothing that it is about, say.
     ResultStands(String),
     /// It has a result; after a failure, one that says so.
     Finished { finished: Box<Finished>, selection: Selection, failure: Option<String> },
@@ -107,7 +107,11 @@ impl Attempt {
         let assembled = self.assemble()?;
         let assemble_ms = begun.elapsed().as_secs_f64() * 1000.0;
         if let Some(because) = not_for_analysis(&assembled, &self.admission, &self.calling_ae) {
-            return Ok(Outcome::NotForAnalysis(because));
+            // A study that has a result does not become one that is forgotten after two days, deliveries and all.
+            return Ok(match &self.history.selection {
+                Some(_) => Outcome::ResultStands(format!("it would not be analyzed any more: {because}")),
+                None => Outcome::NotForAnalysis(because),
+            });
         }
         let selection = Selection::of(&assembled);
         if let (true, Some(before)) = (self.history.only_late, &self.history.selection) {
@@ -126,11 +130,7 @@ impl Attempt {
             }
         }
         self.enter("analyze and report");
-        let mut revision = Revision::first();
-        let revision_of = |digest: &str| {
-            revision = self.history.revision_of(digest);
-            revision.clone()
-        };
+        let revision_of = |digest: &str| self.history.revision_of(digest);
         let (mut finished, failure) = self.pipeline.analyze_and_report(assembled, revision_of, &self.results)?;
         finished.analysis.timings_ms.insert("assemble".to_owned(), assemble_ms);
         let failure = failure.map(|error| error.to_string());

@@ -64,15 +64,17 @@ impl AnalysisWorker {
         let mut unfinished: Option<Uid> = None;
         while !stop.is_cancelled() {
             let sleep = match self.next(&mut unfinished).await {
-                Ok(true) => {
+                Ok(took_one) => {
                     if std::mem::take(&mut troubles_in_a_row) > 0
                         && let Err(error) = self.ledger.end_trouble(TASK).await
                     {
                         events::TaskTrouble { task: TASK, error: &error }.emit();
                     }
-                    continue;
+                    if took_one {
+                        continue;
+                    }
+                    LONGEST_SLEEP
                 }
-                Ok(false) => LONGEST_SLEEP,
                 Err(error) => {
                     events::TaskTrouble { task: TASK, error: &error }.emit();
                     // Where the ledger is the trouble this fails too; the log has it.
@@ -160,8 +162,8 @@ impl AnalysisWorker {
                 events::ResultStands { study_uid: uid.as_str(), because: &because }.emit();
             }
             Ok(Outcome::Finished { finished, selection, failure }) => {
-                let record = self.record(study, looked_at_ms, &finished, selection, failure, &pipeline);
-                self.enter(record.clone(), &finished).await?;
+                let record = Arc::new(self.record(study, looked_at_ms, &finished, selection, failure, &pipeline));
+                self.enter(&record, &finished).await?;
                 self.wake_ups.objects_rendered.notify_one();
                 if let Some(why) = &record.failure {
                     events::StudyFailed { study_uid: uid.as_str(), why }.emit();
@@ -182,15 +184,15 @@ impl AnalysisWorker {
     }
 
     /// The record first, durably, then the ledger, in one transaction.
-    async fn enter(&self, record: ResultRecord, finished: &Finished) -> Result<(), WorkerError> {
+    async fn enter(&self, record: &Arc<ResultRecord>, finished: &Finished) -> Result<(), WorkerError> {
         let directory = self.spool.results_directory(&record.study_uid)?;
-        let outbox = outbox(&self.rules, &record, finished.objects.as_slice());
+        let outbox = outbox(&self.rules, record, finished.objects.as_slice());
         let written = {
             let record = record.clone();
             tokio::task::spawn_blocking(move || record.write(&directory)).await
         };
         written.map_err(|error| WorkerError::Surroundings(format!("a writing task ended early: {error}")))??;
-        self.ledger.finish_analysis(&record, &outbox).await?;
+        self.ledger.finish_analysis(record, &outbox).await?;
         Ok(())
     }
 

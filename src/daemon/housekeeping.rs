@@ -142,9 +142,14 @@ impl Clock {
     }
 }
 
+/// Removals that fail in a row before the rest waits for the next time: then it is not the studies that are bad, and
+/// intake stands still for as long as each of them tries.
+const MAX_FAILURES_IN_A_ROW: u32 = 5;
+
 /// Removes what is old enough: studies that are not for analysis, and delivered ones; the oldest first. A study that
 /// cannot be removed does not stop the others.
 async fn expire(config: &Config, ledger: &Ledger, spool: &Spool) -> Result<(), LedgerError> {
+    let mut failures_in_a_row = 0;
     let before = |days: u32| Timestamp::now() - SignedDuration::from_hours(24 * i64::from(days));
     for due in [
         Due::NotForAnalysis(before(config.spool.keep_not_for_analysis_days)),
@@ -152,11 +157,18 @@ async fn expire(config: &Config, ledger: &Ledger, spool: &Spool) -> Result<(), L
     ] {
         for study in ledger.due_for_removal(due).await? {
             match remove(ledger, spool, &study.study_uid, due).await {
-                Ok(true) => StudyRemoved { study_uid: study.study_uid.as_str(), was: study.state.name() }.emit(),
+                Ok(true) => {
+                    failures_in_a_row = 0;
+                    StudyRemoved { study_uid: study.study_uid.as_str(), was: study.state.name() }.emit();
+                }
                 Ok(false) => {}
                 Err(error) => {
                     let error = format!("study {} cannot be removed: {error}", study.study_uid);
                     TaskTrouble { task: "expiry", error: &error }.emit();
+                    failures_in_a_row += 1;
+                    if failures_in_a_row == MAX_FAILURES_IN_A_ROW {
+                        return Ok(());
+                    }
                 }
             }
         }

@@ -164,7 +164,8 @@ impl Ledger {
         let closed = sqlx::query(
             "UPDATE associations SET closed_at = ?, outcome = ?, why = ?,
              stored = (SELECT count(*) FROM instances WHERE association_id = associations.id),
-             quarantined = (SELECT count(*) FROM quarantine WHERE association_id = associations.id)
+             quarantined = (SELECT count(*) FROM quarantine WHERE association_id = associations.id),
+             refused = (SELECT count(*) FROM refusals WHERE association_id = associations.id)
              WHERE closed_at IS NULL",
         )
         .bind(now_ms())

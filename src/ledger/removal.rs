@@ -39,16 +39,18 @@ impl Due {
     /// The condition on a row of `studies`; `?1` is the time.
     fn condition(self) -> &'static str {
         match self {
-            Due::NotForAnalysis(_) => "state = 'not_for_analysis' AND last_received_at < ?1",
-            // A refused delivery waits for an operator: that study is not delivered.
+            Due::NotForAnalysis(_) => "state = 'not_for_analysis' AND last_received_at < ?1 AND late_since IS NULL",
             Due::Delivered(_) => {
                 "state = 'delivered' AND (files_removed_at IS NULL OR last_received_at > files_removed_at)
-                 AND last_received_at < ?1 AND state_since < ?1 AND late_since IS NULL
-                 AND NOT EXISTS (SELECT 1 FROM objects o JOIN outbox b ON b.sop_instance_uid = o.sop_instance_uid
-                                 WHERE o.study_uid = studies.study_uid AND b.status IN ('refused', 'waiting'))"
+                 AND last_received_at < ?1 AND state_since < ?1 AND late_since IS NULL"
             }
         }
     }
+
+    /// Whatever else holds: what was refused waits for an operator, so a study with such a delivery is not delivered.
+    const NOTHING_UNDELIVERED: &str = "NOT EXISTS (SELECT 1 FROM objects o
+         JOIN outbox b ON b.sop_instance_uid = o.sop_instance_uid
+         WHERE o.study_uid = studies.study_uid AND b.status IN ('refused', 'waiting'))";
 
     fn before_ms(self) -> i64 {
         match self {
@@ -61,8 +63,9 @@ impl Ledger {
     /// Studies that may be removed, oldest first.
     pub async fn due_for_removal(&self, due: Due) -> Result<Vec<StudyRow>, LedgerError> {
         sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT {STUDY_COLUMNS} FROM studies WHERE {} ORDER BY last_received_at LIMIT {AT_ONCE}",
-            due.condition()
+            "SELECT {STUDY_COLUMNS} FROM studies WHERE {} AND {} ORDER BY last_received_at LIMIT {AT_ONCE}",
+            due.condition(),
+            Due::NOTHING_UNDELIVERED
         )))
         .bind(due.before_ms())
         .try_map(|row| study_row(&row))
@@ -82,8 +85,9 @@ impl Ledger {
         let doing = "remove a study";
         let mut tx = self.begin(doing).await?;
         let is_due: Option<i64> = sqlx::query_scalar(sqlx::AssertSqlSafe(format!(
-            "SELECT 1 FROM studies WHERE study_uid = ?2 AND {}",
-            due.condition()
+            "SELECT 1 FROM studies WHERE study_uid = ?2 AND {} AND {}",
+            due.condition(),
+            Due::NOTHING_UNDELIVERED
         )))
         .bind(due.before_ms())
         .bind(study_uid.as_str())

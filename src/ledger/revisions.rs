@@ -95,12 +95,13 @@ impl Ledger {
         self.move_study(study_uid, StudyState::Complete, "images came after the last analysis").await
     }
 
-    /// Late images changed nothing that the last result is about: the study goes back to where that result left it.
+    /// The last result stands: the study goes back to where that result left it. Only a result that is about volumes
+    /// can stand; after a failure there is none.
     pub async fn keep_result(&self, study_uid: &Uid, reason: &str) -> Result<(), LedgerError> {
         let mut tx = self.begin("keep a result").await?;
-        sqlx::query(
+        let kept = sqlx::query(
             "UPDATE studies SET state = 'reported', reason = ?2, state_since = ?3, only_late = 0
-             WHERE study_uid = ?1 AND state = 'analyzing' AND revision > 0",
+             WHERE study_uid = ?1 AND state = 'analyzing' AND selection IS NOT NULL",
         )
         .bind(study_uid.as_str())
         .bind(reason)
@@ -108,6 +109,10 @@ impl Ledger {
         .execute(&mut *tx)
         .await
         .doing("keep a result")?;
+        if kept.rows_affected() == 0 {
+            tx.rollback().await.doing("keep a result")?;
+            return Err(self.refusal(study_uid, StudyState::Reported).await);
+        }
         super::studies::settle(&mut tx, study_uid, reason).await?;
         tx.commit().await.doing("keep a result")
     }

@@ -130,7 +130,7 @@ impl Ledger {
     }
 
     /// Why a move did not happen.
-    async fn refusal(&self, study_uid: &Uid, to: StudyState) -> LedgerError {
+    pub(super) async fn refusal(&self, study_uid: &Uid, to: StudyState) -> LedgerError {
         let state = sqlx::query_scalar("SELECT state FROM studies WHERE study_uid = ?1")
             .bind(study_uid.as_str())
             .fetch_optional(&self.writer)

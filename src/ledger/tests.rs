@@ -303,6 +303,18 @@ async fn a_delivered_study_leaves_its_memory_and_an_undelivered_one_stays() {
 }
 
 #[tokio::test]
+async fn a_study_with_a_delivery_that_waits_is_not_forgotten_whatever_it_is_called() {
+    let bench = Bench::new().await;
+    let study = bench.study("1.1", StudyState::Analyzing, 3600).await;
+    bench.finish(&study, &[object("2.1")], &[row("2.1", "pacs", 0)]).await;
+    sqlx::raw_sql("UPDATE studies SET state = 'not_for_analysis'").execute(&bench.ledger.writer).await.unwrap();
+    let due = Due::NotForAnalysis(ago(60));
+    assert!(bench.ledger.due_for_removal(due).await.unwrap().is_empty());
+    bench.ledger.record_delivered(&Uid::parse("2.1").unwrap(), "pacs", 0).await.unwrap();
+    assert_eq!(bench.ledger.due_for_removal(due).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn what_cannot_be_recorded_is_given_back_and_no_attempt_is_counted() {
     let bench = Bench::new().await;
     let study = bench.study("1.1", StudyState::Complete, 0).await;
@@ -343,6 +355,8 @@ async fn late_images_reopen_a_study_and_the_result_stands_when_they_change_nothi
     bench.ledger.next_complete().await.unwrap().unwrap();
     assert!(bench.ledger.history(&study).await.unwrap().only_late, "is remembered");
     bench.ledger.keep_result(&study, "nothing changed").await.unwrap();
+    let again = bench.ledger.keep_result(&study, "it is not being analyzed").await;
+    assert!(matches!(again, Err(LedgerError::Move { .. })), "{again:?}");
     let row = bench.ledger.study(&study).await.unwrap();
     assert_eq!((row.state, row.reason.as_str(), row.revision), (StudyState::Delivered, "nothing changed", 1));
     assert!(bench.ledger.studies_with_late_images().await.unwrap().is_empty());

@@ -19,7 +19,7 @@ use super::pace::{Pace, TooSlow, seconds};
 use super::receipt::{Account, End, Stop};
 use super::store::settle;
 use crate::dicom::Uid;
-use crate::dicom::dimse::{CStoreRq, CStoreRsp, Command, MAX_COMMAND_BYTES, Status, VERIFICATION};
+use crate::dicom::dimse::{CStoreRq, CStoreRsp, Command, MAX_COMMAND_BYTES, VERIFICATION};
 use crate::dicom::transport::Transport;
 use crate::dicom::upper_layer::{PduStream, UpperLayerError};
 use crate::ledger::associations::Outcome;
@@ -202,7 +202,10 @@ impl Association {
             Ok(object) => self.make_durable(object).await,
             Err(refusal) => Err(refusal),
         };
-        let (status, error_comment) = self.note(&request, outcome).await;
+        let refusal = self.note(&request, outcome);
+        let (status, error_comment) =
+            refusal.as_ref().map_or((Stored::STATUS, String::new()), |refusal| (refusal.status, refusal.comment()));
+        let sop_instance_uid = request.sop_instance_uid.clone();
         let response = CStoreRsp {
             message_id: request.message_id,
             sop_class_uid: request.sop_class_uid,
@@ -210,7 +213,18 @@ impl Association {
             status,
             error_comment,
         };
-        self.respond(context_id, &Command::CStoreRsp(response)).await
+        let answered = self.respond(context_id, &Command::CStoreRsp(response)).await;
+        // After the answer: where the ledger is what failed, the sender has waited for it once already.
+        if let Some(refusal) = refusal {
+            let ledger = &self.shared.intake.ledger;
+            let status = refusal.status.0;
+            let noted = ledger.record_refusal(self.association_id, &sop_instance_uid, status, &refusal.why).await;
+            if let Err(error) = noted {
+                // The receipt's count does not hang on it.
+                ReceiptIncomplete { association: self.association_id, error: &error }.emit();
+            }
+        }
+        answered
     }
 
     /// Receives the dataset of a C-STORE, also where the object will be refused: only after its last fragment
@@ -283,8 +297,8 @@ impl Association {
         settle(finished, self.association_id, &spool, &self.shared.intake.ledger).await
     }
 
-    /// Counts, logs and records an outcome; gives the status and the Error Comment of the response.
-    async fn note(&self, request: &CStoreRq, outcome: Result<Stored, Refusal>) -> (Status, String) {
+    /// Counts and logs an outcome; gives the refusal, if it is one.
+    fn note(&self, request: &CStoreRq, outcome: Result<Stored, Refusal>) -> Option<Refusal> {
         let refusal = match outcome {
             Ok(stored) => {
                 let counts = &mut self.account.receipt().counts;
@@ -293,28 +307,19 @@ impl Association {
                     Stored::Duplicate => counts.duplicates += 1,
                     Stored::Quarantined => counts.quarantined += 1,
                 }
-                return (Stored::STATUS, String::new());
+                return None;
             }
             Err(refusal) => refusal,
         };
-        let calling_ae = {
-            let mut receipt = self.account.receipt();
-            receipt.counts.refused += 1;
-            receipt.opening.calling_ae.clone()
-        };
-        let (sop_instance, calling_ae) = (&request.sop_instance_uid, &calling_ae);
+        let mut receipt = self.account.receipt();
+        receipt.counts.refused += 1;
+        let (sop_instance, calling_ae) = (&request.sop_instance_uid, &receipt.opening.calling_ae);
         if refusal.is_our_fault {
             StoreFailed { sop_instance, calling_ae, error: &refusal.why }.emit();
         } else {
             InstanceRefused { sop_instance, calling_ae, status: refusal.status, why: &refusal.why }.emit();
         }
-        let ledger = &self.shared.intake.ledger;
-        let recorded = ledger.record_refusal(self.association_id, sop_instance, refusal.status.0, &refusal.why).await;
-        if let Err(error) = recorded {
-            // The sender's answer and the receipt's count do not hang on it.
-            ReceiptIncomplete { association: self.association_id, error: &error }.emit();
-        }
-        (refusal.status, refusal.comment())
+        Some(refusal)
     }
 
     async fn respond(&mut self, context_id: u8, response: &Command) -> Result<(), Stop> {
