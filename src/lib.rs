@@ -12,7 +12,8 @@
 //!
 //! A study walks through five stages. Each stage is a folder that knows the ground floor and the types of
 //! [`study`], never another stage; only [`daemon`] and [`cli`] know them all and connect them. [`research`]
-//! stands above the stages too: it measures with the code of [`analyze`] and draws with that of [`report`].
+//! and [`conformance`] stand above the stages too: one measures with the code of [`analyze`] and draws with that of
+//! [`report`], the other prints the tables by which [`receive`] and [`deliver`] negotiate and what [`report`] writes.
 //!
 //! # Map
 //!
@@ -32,6 +33,7 @@
 //! | [`phantom`] | synthetic subjects, as DICOM or BIDS |
 //! | `fuzzing` | what a fuzzer may throw at the others, and what must hold whatever it throws |
 //! | [`research`] | archive, splits, statistics, reports, export, promotion; `src/trainer` is the binary that trains |
+//! | [`conformance`] | the DICOM conformance statement, printed from the stages' own tables |
 //! | [`pipeline`], [`daemon`], [`cli`] | assemble → analyze → report as one call; the supervisor; one file per subcommand |
 //!
 //! # Invariants
@@ -63,6 +65,7 @@ pub mod analyze;
 pub mod assemble;
 pub mod cli;
 pub mod config;
+pub mod conformance;
 pub mod daemon;
 pub mod deliver;
 pub mod dicom;

@@ -22,9 +22,20 @@ fn subcommands() -> Vec<String> {
 #[test]
 fn help_has_an_example() {
     let commands = subcommands();
-    for expected in
-        ["serve", "check-config", "demo", "analyze", "volume", "send", "echo", "phantom", "export", "studies", "status"]
-    {
+    for expected in [
+        "serve",
+        "check-config",
+        "demo",
+        "analyze",
+        "volume",
+        "send",
+        "echo",
+        "phantom",
+        "export",
+        "studies",
+        "status",
+        "conformance",
+    ] {
         assert!(commands.iter().any(|c| c == expected), "{expected} is missing in {commands:?}");
     }
     for command in commands {

@@ -8,6 +8,7 @@ mod admin;
 mod analyze;
 mod associations;
 mod check_config;
+mod conformance;
 mod decode;
 mod deliveries;
 mod demo;
@@ -73,6 +74,8 @@ enum Command {
     PrepareSpool(prepare_spool::Args),
     /// The daemon's state in five lines.
     Status(status::Args),
+    /// Print the DICOM conformance statement.
+    Conformance(conformance::Args),
     /// Decode compressed pixels for a parent process (used by fcdd itself).
     #[command(hide = true)]
     Decode(decode::Args),
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Deliveries(args) => deliveries::run(args),
         Command::PrepareSpool(args) => prepare_spool::run(args),
         Command::Status(args) => status::run(args),
+        Command::Conformance(args) => conformance::run(args),
         Command::Decode(args) => decode::run(args),
     };
     match result {

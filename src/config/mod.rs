@@ -23,7 +23,7 @@ pub use mail::Mail;
 pub use research::{PeriodicFolders, Research};
 
 /// The whole configuration.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Version of the file's format; 1.

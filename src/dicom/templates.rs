@@ -45,6 +45,9 @@ impl ReportClass {
         ("enhanced", ReportClass::Enhanced),
     ];
 
+    /// All of them, the newest first.
+    pub const ALL: [ReportClass; 3] = [ReportClass::Comprehensive3D, ReportClass::Comprehensive, ReportClass::Enhanced];
+
     /// The SOP Class UID.
     pub fn uid(self) -> &'static str {
         use dicom_dictionary_std::uids;

@@ -23,7 +23,7 @@ use crate::dicom::Dataset;
 use crate::study::AssembledStudy;
 
 /// Attributes that must be there even when the source lacks them (type 2).
-pub(crate) const TYPE_2: [(Tag, VR); 9] = [
+pub const TYPE_2: [(Tag, VR); 9] = [
     (tags::STUDY_DATE, VR::DA),
     (tags::STUDY_TIME, VR::TM),
     (tags::ACCESSION_NUMBER, VR::SH),
@@ -36,7 +36,7 @@ pub(crate) const TYPE_2: [(Tag, VR); 9] = [
 ];
 
 /// Attributes copied when the source has them.
-pub(crate) const COPIED: [(Tag, VR); 42] = [
+pub const COPIED: [(Tag, VR); 42] = [
     (tags::PHYSICIANS_OF_RECORD, VR::PN),
     (tags::NAME_OF_PHYSICIANS_READING_STUDY, VR::PN),
     (tags::STUDY_DESCRIPTION, VR::LO),
