@@ -146,9 +146,14 @@ fn receiving(receive: &Receive, spool: &Spool, drain_s: f64) -> Vec<Parameter> {
         at("One association, s", "association_timeout_s", receive.association_timeout_s.to_string()),
         at("Slowest average rate of a message, bytes/s", "min_bytes_per_s", receive.min_bytes_per_s.to_string()),
         (
-            "Free space below which nothing is accepted, MiB",
+            "Free space below which associations are rejected, MiB",
             "spool.min_free_mib".to_owned(),
-            spool.min_free_mib.to_string(),
+            spool.steps().min_mib.to_string(),
+        ),
+        (
+            "Free space below which objects are refused, MiB",
+            "spool.reserve_free_mib".to_owned(),
+            spool.steps().reserve_mib.to_string(),
         ),
         ("Time for associations to end at a stop, s", "observe.drain_s".to_owned(), drain_s.to_string()),
     ]

@@ -18,7 +18,8 @@ use crate::report::modules::elements::{code_item, decimal_string};
 use crate::report::modules::patient_and_study;
 use crate::study::{
     Analysis, AssembledStudy, Decision, Fused, Heatmap, Hemisphere, ImagePlane, InputDigest, ModelIdentity,
-    ModelOutcome, Prior, Reason, Region, Sequence, SeriesVerdict, SliceSource, SourceVolume, Stack, Verdict,
+    ModelOutcome, Prior, Reason, Region, ReportReference, Revision, Sequence, SeriesVerdict, SliceSource, SourceVolume,
+    Stack, Verdict,
 };
 use crate::volume::{Affine, Volume};
 
@@ -27,6 +28,8 @@ pub(super) struct Example {
     pub(super) study: AssembledStudy,
     pub(super) analysis: Analysis,
     pub(super) templates: Templates,
+    /// Which of the study's results it is.
+    pub(super) revision: Revision,
     /// The headers of the source's slices, by SOP Instance UID.
     pub(super) sources: BTreeMap<String, Dataset>,
     /// Which of the roles it plays.
@@ -78,6 +81,7 @@ pub(super) fn examples(templates: &Templates) -> Result<Vec<Example>, InvalidUid
         study,
         analysis,
         templates: if role == Role::OtherTemplates { other_templates(templates) } else { templates.clone() },
+        revision: Revision::first(),
         sources,
         role,
     };
@@ -101,7 +105,19 @@ pub(super) fn examples(templates: &Templates) -> Result<Vec<Example>, InvalidUid
     drop_volumes(&mut without_volumes.0, false);
     let mut without_images = study(Source::Lean, &both)?;
     drop_volumes(&mut without_images.0, true);
+    let lean_again = lean_suspected.clone();
+    let uid = |text: &str| Uid::parse(text);
+    let before = ReportReference {
+        series_uid: uid("1.2.3.9.1")?,
+        sop_class_uid: uid(uids::COMPREHENSIVE_3DSR_STORAGE)?,
+        sop_instance_uid: uid("1.2.3.9.2")?,
+    };
+    let revised = Example {
+        revision: Revision { number: 2, predecessor: Some(before) },
+        ..example(Role::Other, study(Source::Lean, &[Sequence::T1])?, lean_again)
+    };
     Ok(vec![
+        revised,
         example(Role::Full, study(Source::Full(1), &both)?, suspected(Source::Full(1), &both, training)),
         example(Role::OtherTemplates, study(Source::Full(1), &both)?, suspected(Source::Full(1), &both, training)),
         example(Role::Other, study(Source::Full(2), &both)?, suspected(Source::Full(2), &both, site)),

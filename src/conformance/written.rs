@@ -36,7 +36,14 @@ pub(super) fn write_examples(templates: &Templates, report: &config::Report) -> 
         // The same UID in two roles is another object.
         let directory = folder.path.join(number.to_string());
         make(&directory)?;
-        let objects = report::render(&example.study, &example.analysis, &example.templates, report, &directory)?;
+        let objects = report::render(
+            &example.study,
+            &example.analysis,
+            &example.templates,
+            report,
+            &example.revision,
+            &directory,
+        )?;
         for object in objects {
             let failed = |reason: String| ConformanceError::Read { path: object.path.clone(), reason };
             let file = DicomFile::open(&object.path).map_err(|error| failed(error.to_string()))?;

@@ -72,13 +72,23 @@ impl Bench {
         let mut objects: Vec<RenderedObject> =
             (1..=pictures).map(|i| rendered(&folder, uid, &format!("{uid}.{i}"), ObjectKind::HeatmapT1)).collect();
         objects.insert(0, rendered(&folder, uid, &format!("{uid}.0"), ObjectKind::Report));
+        self.report_objects(uid, &objects, destinations).await;
+    }
+
+    /// A study that is being analyzed becomes reported, with these objects, which lie in the spool.
+    pub async fn report_objects(
+        &self,
+        uid: &str,
+        objects: &[RenderedObject],
+        destinations: &BTreeMap<String, Destination>,
+    ) {
         let facts = StudyFacts {
             study_uid: uid.to_owned(),
             calling_ae: "MR1".into(),
             study_description: "Head".into(),
             untrained: false,
         };
-        let outbox = Rules::new(destinations).unwrap().outbox(&facts, &objects);
+        let outbox = Rules::new(destinations).unwrap().outbox(&facts, objects);
         let record = ResultRecord {
             format: ResultRecord::FORMAT,
             study_uid: Uid::parse(uid).unwrap(),
@@ -91,7 +101,7 @@ impl Bench {
             content_digest: uid.to_owned(),
             result: serde_json::json!({}),
             series: Vec::new(),
-            objects: ResultObject::of(&objects, self.spool()),
+            objects: ResultObject::of(objects, self.spool()),
             facts: DeliveryFacts {
                 calling_ae: facts.calling_ae,
                 study_description: facts.study_description,

@@ -8,11 +8,12 @@ mod receiver;
 
 pub use receiver::Receiver;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 pub const MR_IMAGE_STORAGE: &str = "1.2.840.10008.5.1.4.1.1.4";
@@ -70,6 +71,28 @@ impl Answer {
         }
     }
 
+    /// Result and transfer syntax of every presentation context of an A-ASSOCIATE-AC, by its id.
+    pub fn contexts(&self) -> BTreeMap<u8, (u8, String)> {
+        let of_contexts = self.associate_ac_items().into_iter().filter(|(item_type, _)| *item_type == 0x21);
+        // Context id, reserved, result, reserved, then the transfer syntax sub-item (PS3.8 table 9-18).
+        of_contexts.map(|(_, value)| (value[0], (value[2], text_of(&value[8..])))).collect()
+    }
+
+    /// Type and value of every user information sub-item of an A-ASSOCIATE-AC.
+    pub fn user_information(&self) -> Vec<(u8, Vec<u8>)> {
+        let items = self.associate_ac_items();
+        let (_, user_information) = items.iter().find(|(item_type, _)| *item_type == 0x50).expect("user information");
+        items_in(user_information)
+    }
+
+    fn associate_ac_items(&self) -> Vec<(u8, Vec<u8>)> {
+        match self {
+            // Version (2), reserved (2), the AE titles (32), reserved (32), then the items (PS3.8 table 9-17).
+            Answer::Pdu(0x02, body) => items_in(&body[68..]),
+            other => panic!("no A-ASSOCIATE-AC: {other:?}"),
+        }
+    }
+
     /// Status and Error Comment of a response.
     pub fn status(&self) -> (u16, String) {
         let Answer::Pdu(0x04, body) = self else { panic!("no P-DATA-TF: {self:?}") };
@@ -97,7 +120,14 @@ pub struct Peer {
 
 impl Peer {
     pub async fn connect(address: SocketAddr) -> Peer {
-        let socket = TcpStream::connect(address).await.expect("the receiver listens");
+        Peer::connect_from([127, 0, 0, 1], address).await
+    }
+
+    /// Connects from an address of one's own, among those of loopback.
+    pub async fn connect_from(own: [u8; 4], address: SocketAddr) -> Peer {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from((own, 0))).expect("every address 127.x.x.x is this machine's");
+        let socket = socket.connect(address).await.expect("the receiver listens");
         socket.set_nodelay(true).expect("a connected socket takes options");
         Peer { socket }
     }
@@ -163,6 +193,16 @@ pub const STANDARD_CONTEXTS: [(u8, &str, &[&str]); 2] =
 
 /// An A-ASSOCIATE-RQ (PS3.8 section 9.3.2).
 pub fn associate_rq(called_ae: &str, calling_ae: &str, contexts: &[(u8, &str, &[&str])]) -> Vec<u8> {
+    associate_rq_with(called_ae, calling_ae, contexts, &[])
+}
+
+/// The same with further sub-items of the user information (PS3.7 annex D.3.3): type and value.
+pub fn associate_rq_with(
+    called_ae: &str,
+    calling_ae: &str,
+    contexts: &[(u8, &str, &[&str])],
+    user_information_items: &[(u8, &[u8])],
+) -> Vec<u8> {
     let mut body = vec![0x00, 0x01, 0x00, 0x00]; // protocol version 1, reserved
     body.extend(format!("{called_ae:<16}{calling_ae:<16}").bytes());
     body.extend([0; 32]); // reserved
@@ -177,6 +217,9 @@ pub fn associate_rq(called_ae: &str, calling_ae: &str, contexts: &[(u8, &str, &[
     }
     let mut user_information = item(0x51, &65_536_u32.to_be_bytes()); // Maximum Length
     user_information.extend(item(0x52, b"1.2.3.4.5")); // Implementation Class UID
+    for (item_type, value) in user_information_items {
+        user_information.extend(item(*item_type, value));
+    }
     body.extend(item(0x50, &user_information));
     pdu(0x01, &body)
 }
@@ -199,6 +242,21 @@ pub fn pdu(pdu_type: u8, body: &[u8]) -> Vec<u8> {
 
 pub fn item(item_type: u8, value: &[u8]) -> Vec<u8> {
     [&[item_type, 0x00], (value.len() as u16).to_be_bytes().as_slice(), value].concat()
+}
+
+/// Type and value of the items in these bytes: type (1), reserved (1), length (2), value.
+fn items_in(mut bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let mut items = Vec::new();
+    while !bytes.is_empty() {
+        let (value, rest) = bytes[4..].split_at(usize::from(u16::from_be_bytes([bytes[2], bytes[3]])));
+        items.push((bytes[0], value.to_vec()));
+        bytes = rest;
+    }
+    items
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).trim_end_matches(['\0', ' ']).to_owned()
 }
 
 /// The command set of a C-STORE-RQ (PS3.7 table 9.3-1), message ID 7.
