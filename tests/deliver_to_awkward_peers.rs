@@ -47,7 +47,7 @@ async fn a_warning_means_stored() {
     let details = bench.until(STUDY, StudyState::Delivered).await;
     delivering.stop().await;
     assert_eq!(details.objects[0].deliveries[0].dimse_status, Some(0xB000));
-    assert_eq!(peer.said().len(), 2, "each object once");
+    assert_eq!(peer.until_said(2).await.len(), 2, "each object once");
 }
 
 #[tokio::test]
