@@ -1,6 +1,6 @@
 //! A digest of each element of a dataset, so that two datasets can be compared without being held or parsed.
 //!
-//! Bytes come from outside: nothing that they claim is allocated, and memory is bounded by [`MAX_ELEMENTS`].
+//! Bytes come from outside: nothing that they claim is allocated, and memory is bounded by the number of elements, which has a limit.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom};
