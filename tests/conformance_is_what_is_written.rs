@@ -41,9 +41,12 @@ fn written(folder: &Path) -> Vec<Written> {
         }
         study
     };
-    let before = fcdd::dicom::Uid::parse("1.2.3.4").unwrap();
-    let predecessor =
-        ReportReference { series_uid: before.clone(), sop_class_uid: before.clone(), sop_instance_uid: before };
+    let uid = |text: &str| fcdd::dicom::Uid::parse(text).unwrap();
+    let predecessor = ReportReference {
+        series_uid: uid("1.2.3.4"),
+        sop_class_uid: uid("1.2.840.10008.5.1.4.1.1.88.34"),
+        sop_instance_uid: uid("1.2.3.4.1"),
+    };
     let second_revision = Revision { number: 2, predecessor: Some(predecessor) };
     let studies = [
         (plain.clone(), suspected(&plain), Revision::first()),
@@ -243,7 +246,7 @@ fn every_content_item_is_listed_as_often_as_it_comes() {
         assert!(roots[0].is_for(&report.dataset));
         roots[0].compare(&report.dataset);
     }
-    assert_eq!(reports.len(), 6);
+    assert_eq!(reports.len(), 7);
 }
 
 fn collect_codes(dataset: &Dataset, found: &mut BTreeSet<(String, String, String)>) {
@@ -370,10 +373,11 @@ fn every_key_of_the_network_has_its_line() {
     for line in example {
         if let Some(name) = line.strip_prefix('[').and_then(|l| l.split(']').next()) {
             section = name.replace("destination.pacs", "destination.NAME");
-        } else if let Some((key, _)) = line.split_once(" = ") {
-            if !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
-                keys.insert(format!("`{section}.{key}`"));
-            }
+        } else if let Some((key, _)) = line.split_once(" = ")
+            && !key.is_empty()
+            && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        {
+            keys.insert(format!("`{section}.{key}`"));
         }
     }
     let statement = Statement::printed::<&str>([]);

@@ -88,7 +88,7 @@ impl Node {
     fn add_rows(&self, depth: usize, rows: &mut Vec<[String; 6]>) {
         let times = match (depth, self.least, self.most) {
             (0, ..) => "1".to_owned(),
-            (_, least, 1) if least == 1 => "1".to_owned(),
+            (_, 1, 1) => "1".to_owned(),
             (_, least, most) => format!("{}-{}", least.min(1), if most > 1 { "n" } else { "1" }),
         };
         let value = match (self.template.as_str(), self.values.len()) {

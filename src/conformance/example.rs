@@ -105,19 +105,19 @@ pub(super) fn examples(templates: &Templates) -> Result<Vec<Example>, InvalidUid
     drop_volumes(&mut without_volumes.0, false);
     let mut without_images = study(Source::Lean, &both)?;
     drop_volumes(&mut without_images.0, true);
-    let lean_again = lean_suspected.clone();
-    let uid = |text: &str| Uid::parse(text);
-    let before = ReportReference {
-        series_uid: uid("1.2.3.9.1")?,
-        sop_class_uid: uid(uids::COMPREHENSIVE_3DSR_STORAGE)?,
-        sop_instance_uid: uid("1.2.3.9.2")?,
-    };
-    let revised = Example {
-        revision: Revision { number: 2, predecessor: Some(before) },
-        ..example(Role::Other, study(Source::Lean, &[Sequence::T1])?, lean_again)
-    };
-    Ok(vec![
-        revised,
+    // Two, so that what they replace is seen to be no fixed value.
+    let mut revised = Vec::new();
+    for (number, source) in [(2, Source::Lean), (3, Source::Full(2))] {
+        let uid = |part: &str| Uid::parse(&format!("1.2.3.9.{number}.{part}"));
+        let sop_class_uid = Uid::parse(uids::COMPREHENSIVE3_DSR_STORAGE)?;
+        let before = ReportReference { series_uid: uid("1")?, sop_class_uid, sop_instance_uid: uid("2")? };
+        let analysis = suspected(source, &[Sequence::T1], training);
+        revised.push(Example {
+            revision: Revision { number, predecessor: Some(before) },
+            ..example(Role::Other, study(source, &[Sequence::T1])?, analysis)
+        });
+    }
+    let first = vec![
         example(Role::Full, study(Source::Full(1), &both)?, suspected(Source::Full(1), &both, training)),
         example(Role::OtherTemplates, study(Source::Full(1), &both)?, suspected(Source::Full(1), &both, training)),
         example(Role::Other, study(Source::Full(2), &both)?, suspected(Source::Full(2), &both, site)),
@@ -126,7 +126,8 @@ pub(super) fn examples(templates: &Templates) -> Result<Vec<Example>, InvalidUid
         example(Role::Other, (framed, framed_sources), analysis(vec![constant], unassessable.clone())),
         example(Role::Other, without_volumes, analysis(Vec::new(), unassessable.clone())),
         example(Role::Other, without_images, analysis(Vec::new(), unassessable)),
-    ])
+    ];
+    Ok(first.into_iter().chain(revised).collect())
 }
 
 /// A study with one series per sequence.
