@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use fcdd::config;
 use fcdd::dicom::Templates;
-use fcdd::report::card::card_picture;
+use fcdd::report::card::{card_picture, card_svg};
 use fcdd::report::drawing::Picture;
 use fcdd::report::overview_png;
-use fcdd::study::{Analysis, AssembledStudy};
+use fcdd::study::{Analysis, AssembledStudy, Revision};
 use report_fixture::{Acquisition, not_suspected, study, suspected, suspected_at_a_site, unassessable, untrained};
 
 fn kept(name: &str, bytes: &[u8]) {
@@ -21,7 +21,7 @@ fn kept(name: &str, bytes: &[u8]) {
 /// Draws and keeps the card and the overview of a case.
 fn drawn(name: &str, study: &AssembledStudy, analysis: &Analysis) -> Picture {
     let (templates, report) = (Templates::built_in(), config::Report::default());
-    let card = card_picture(study, analysis, &templates, &report, &fcdd::study::Revision::first()).unwrap();
+    let card = card_picture(study, analysis, &templates, &report, &Revision::first()).unwrap();
     kept(&format!("card-{name}.png"), &card.png().unwrap());
     kept(&format!("overview-{name}.png"), &overview_png(study, analysis, &templates, &report).unwrap());
     card
@@ -54,6 +54,13 @@ fn cards_of_all_verdicts() {
     let (left, right) = (count(&card, [28, 408, 178, 708], warm), count(&card, [178, 408, 328, 708], warm));
     assert!(right > 10 * left.max(1), "left half {left}, right half {right}");
     assert_eq!(count(&card, BANNER, |p| p == [0xa3, 0x22, 0x1c]), 0, "a trained model has no banner");
+
+    let (templates, report) = (Templates::built_in(), config::Report::default());
+    let second = Revision { number: 2, predecessor: None };
+    let card = card_picture(&study, &suspected(&study), &templates, &report, &second).unwrap();
+    kept("card-revision.png", &card.png().unwrap());
+    let words = |revision| card_svg(&study, &suspected(&study), &templates, &report, &revision).unwrap();
+    assert!(words(second).contains("rev 2") && !words(Revision::first()).contains("rev "));
 
     let card = drawn("site-prevalence", &study, &suspected_at_a_site(&study));
     assert!(count(&card, TILES, warm) > 1000, "no heatmap on the card");

@@ -11,7 +11,7 @@ use fcdd::config;
 use fcdd::dicom::templates::ReportClass;
 use fcdd::dicom::{Templates, Uid};
 use fcdd::report::render;
-use fcdd::study::{Analysis, AssembledStudy, ObjectKind, RenderedObject, SourceVolume};
+use fcdd::study::{Analysis, AssembledStudy, ObjectKind, RenderedObject, ReportReference, Revision, SourceVolume};
 use report_fixture::{
     Acquisition, not_suspected, peer, python, study, suspected, suspected_at_a_site, unassessable, untrained,
 };
@@ -31,15 +31,22 @@ fn rendered(
     class: ReportClass,
     case: impl Fn(AssembledStudy) -> (AssembledStudy, Analysis),
 ) -> Rendered {
+    rendered_as(name, class, &Revision::first(), case)
+}
+
+fn rendered_as(
+    name: &'static str,
+    class: ReportClass,
+    revision: &Revision,
+    case: impl Fn(AssembledStudy) -> (AssembledStudy, Analysis),
+) -> Rendered {
     let directory = tempfile::tempdir().unwrap();
     let (study, analysis) = case(study(directory.path(), Acquisition::Sagittal, Acquisition::Axial));
     let out = directory.path().join("results");
     std::fs::create_dir(&out).unwrap();
     let templates = site_templates(directory.path(), class);
     assert_eq!(templates.report_class, class);
-    let objects =
-        render(&study, &analysis, &templates, &config::Report::default(), &fcdd::study::Revision::first(), &out)
-            .unwrap();
+    let objects = render(&study, &analysis, &templates, &config::Report::default(), revision, &out).unwrap();
     Rendered { name, objects, analysis, _directory: directory }
 }
 
@@ -63,7 +70,15 @@ fn site_templates(directory: &Path, class: ReportClass) -> Templates {
 
 fn all() -> Vec<Rendered> {
     let new = ReportClass::Comprehensive3D;
+    let uid = |text: &str| fcdd::dicom::Uid::parse(text).unwrap();
+    let before = ReportReference {
+        series_uid: uid("1.2.3.4"),
+        sop_class_uid: uid("1.2.840.10008.5.1.4.1.1.88.34"),
+        sop_instance_uid: uid("1.2.3.5"),
+    };
+    let second = Revision { number: 2, predecessor: Some(before) };
     vec![
+        rendered_as("not suspected, rev 2", new, &second, |s| (s.clone(), not_suspected(&s))),
         rendered("suspected", new, |s| (s.clone(), suspected(&s))),
         rendered("suspected, comprehensive", ReportClass::Comprehensive, |s| (s.clone(), suspected(&s))),
         rendered("suspected, enhanced", ReportClass::Enhanced, |s| (s.clone(), suspected(&s))),
@@ -198,15 +213,9 @@ fn results_for_a_scanners_own_headers_pass_too() {
         }
         let analysis = suspected(&study);
         let templates = Templates::built_in();
-        let objects = render(
-            &study,
-            &analysis,
-            &templates,
-            &config::Report::default(),
-            &fcdd::study::Revision::first(),
-            directory.path(),
-        )
-        .unwrap();
+        let objects =
+            render(&study, &analysis, &templates, &config::Report::default(), &Revision::first(), directory.path())
+                .unwrap();
         for object in one_of_each(&objects) {
             let what = format!("{series} / {}", object.kind.name());
             check("dciodvfy", &["-new"], &object.path, &what, |line| line.starts_with("Error"));

@@ -76,12 +76,13 @@ pub fn card_svg(
     let right = f64::from(WIDTH) - MARGIN;
 
     svg.rectangle([0.0, 0.0, f64::from(WIDTH), 64.0], BAR, 0.0);
-    svg.text([MARGIN, 32.0], 23.0, "bold", BRIGHT, Anchor::Start, &words.title);
+    // One text, so that a site's own title cannot run into the revision.
+    let title = match revision.label() {
+        Some(label) => format!("{} – {label}", words.title),
+        None => words.title.clone(),
+    };
+    svg.text([MARGIN, 32.0], 23.0, "bold", BRIGHT, Anchor::Start, &title);
     svg.text([MARGIN, 52.0], 13.0, "normal", DIM, Anchor::Start, &words.subtitle);
-    if let Some(label) = revision.label() {
-        // Beside the title, where no text of a site's can run into it.
-        svg.text([f64::from(WIDTH) / 2.0, 40.0], 23.0, "bold", AMBER, Anchor::Middle, &label);
-    }
     svg.text([right, 30.0], 15.0, "bold", AMBER, Anchor::End, &words.notice);
     svg.text([right, 52.0], 13.0, "bold", PLAIN, Anchor::End, &words.not_verified);
 
