@@ -76,6 +76,7 @@ pub(super) const USES: [(&str, &[Tag]); 6] = [
             tags::PIXEL_SPACING,
             tags::SLICE_THICKNESS,
             tags::NUMBER_OF_FRAMES,
+            tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
         ],
     ),
     (
