@@ -156,7 +156,7 @@ fn within(value: f64, [low, high]: [f64; 2]) -> bool {
 }
 
 fn text(header: &Dataset, tag: Tag) -> String {
-    header.element(tag).ok().and_then(|e| e.to_str().ok()).map(|s| s.trim().to_owned()).unwrap_or_default()
+    header.get(tag).and_then(|e| e.to_str().ok()).map(|s| s.trim().to_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]

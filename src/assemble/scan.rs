@@ -394,7 +394,7 @@ fn mosaic_tiles(header: &Dataset, attributes: &Attributes) -> Option<usize> {
     let image_type = attributes.texts(tags::IMAGE_TYPE);
     // The tile counts are private: Siemens (0019,100A), UIH (0065,1050).
     let private = |tag: Tag| {
-        header.element(tag).ok().and_then(|e| e.to_str().ok()).and_then(|t| t.trim().parse::<f64>().ok()).unwrap_or(0.0)
+        header.get(tag).and_then(|e| e.to_str().ok()).and_then(|t| t.trim().parse::<f64>().ok()).unwrap_or(0.0)
     };
     if image_type.iter().any(|v| v == "MOSAIC") {
         Some(private(Tag(0x0019, 0x100A)) as usize)

@@ -1,5 +1,8 @@
 //! Lenient reading of attributes: from a classic header, or from the functional groups of a multi-frame
 //! object (PS3.3 C.7.6.16), per-frame before shared before top level.
+//!
+//! Most attributes that are asked for are not there, and an object of hundreds of frames is asked for each of them in
+//! each frame. So elements are looked up by `get`: the error that `element` makes of an absent one captures a backtrace.
 
 use dicom_core::Tag;
 use dicom_core::header::Header;
@@ -45,10 +48,10 @@ impl<'a> Attributes<'a> {
             // A functional group is a sequence with one item; deeper sequences tell of other objects.
             group?.iter().filter(|macros| macros.tag().group() != 0x0008).find_map(|macros| {
                 let item = macros.items()?.first()?;
-                item.element(tag).ok()
+                item.get(tag)
             })
         };
-        in_group(self.per_frame).or_else(|| in_group(self.shared)).or_else(|| self.top.element(tag).ok())
+        in_group(self.per_frame).or_else(|| in_group(self.shared)).or_else(|| self.top.get(tag))
     }
 
     /// The same object's top level alone.
@@ -108,12 +111,12 @@ impl<'a> Attributes<'a> {
 
 /// The items of a sequence; none when it is not there.
 pub fn items(dataset: &Dataset, tag: Tag) -> &[Dataset] {
-    dataset.element(tag).ok().and_then(|e| e.items()).unwrap_or_default()
+    dataset.get(tag).and_then(|e| e.items()).unwrap_or_default()
 }
 
 /// A top-level attribute's text without padding; empty when it is not there.
 pub fn text(dataset: &Dataset, tag: Tag) -> String {
-    dataset.element(tag).map(text_of).unwrap_or_default()
+    dataset.get(tag).map(text_of).unwrap_or_default()
 }
 
 fn text_of(element: &InMemElement) -> String {

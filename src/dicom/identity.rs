@@ -16,6 +16,6 @@ pub const IMPLEMENTATION_VERSION_NAME: &str = concat!("FCDD_", env!("CARGO_PKG_V
 /// True for an object that fcdd rendered, also after a PACS changed its file meta group or demographics.
 /// Such an object must never cause an analysis: that would be a loop.
 pub fn is_own_result(dataset: &Dataset) -> bool {
-    let text = |tag| dataset.element(tag).ok().and_then(|e| e.to_str().ok()).unwrap_or_default();
+    let text = |tag| dataset.get(tag).and_then(|e| e.to_str().ok()).unwrap_or_default();
     text(tags::MANUFACTURER).trim() == MANUFACTURER && text(tags::MANUFACTURER_MODEL_NAME).trim() == MODEL_NAME
 }

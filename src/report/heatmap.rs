@@ -166,7 +166,7 @@ pub fn put_texts_of_image_type(dataset: &mut Dataset) {
 
 /// A head shows a face, unless the source says that it was removed.
 pub fn recognizable(header: &Dataset) -> &'static str {
-    let stated = header.element(tags::RECOGNIZABLE_VISUAL_FEATURES).ok().and_then(|e| e.to_str().ok());
+    let stated = header.get(tags::RECOGNIZABLE_VISUAL_FEATURES).and_then(|e| e.to_str().ok());
     if stated.is_some_and(|s| s.trim() == "NO") { "NO" } else { "YES" }
 }
 
@@ -229,13 +229,13 @@ fn put_source_image(dataset: &mut Dataset, slice: &SliceSource) {
 
 /// Frame of Reference module (PS3.3 C.7.4.1); without the UID there is nothing to link by, and nothing is invented.
 fn copy_frame_of_reference(dataset: &mut Dataset, header: &Dataset) {
-    let Ok(frame_of_reference) = header.element(tags::FRAME_OF_REFERENCE_UID) else { return };
+    let Some(frame_of_reference) = header.get(tags::FRAME_OF_REFERENCE_UID) else { return };
     dataset.put(frame_of_reference.clone());
-    match header.element(tags::POSITION_REFERENCE_INDICATOR) {
-        Ok(indicator) => {
+    match header.get(tags::POSITION_REFERENCE_INDICATOR) {
+        Some(indicator) => {
             dataset.put(indicator.clone());
         }
-        Err(_) => put_text(dataset, tags::POSITION_REFERENCE_INDICATOR, VR::LO, ""),
+        None => put_text(dataset, tags::POSITION_REFERENCE_INDICATOR, VR::LO, ""),
     }
 }
 
@@ -244,7 +244,7 @@ fn copy_lossy_compression(dataset: &mut Dataset, header: &Dataset) {
     for tag in
         [tags::LOSSY_IMAGE_COMPRESSION, tags::LOSSY_IMAGE_COMPRESSION_RATIO, tags::LOSSY_IMAGE_COMPRESSION_METHOD]
     {
-        if let Ok(element) = header.element(tag) {
+        if let Some(element) = header.get(tag) {
             dataset.put(element.clone());
         }
     }

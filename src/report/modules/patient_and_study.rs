@@ -86,11 +86,11 @@ pub const COPIED: [(Tag, VR); 42] = [
 pub fn patient_and_study(study: &AssembledStudy) -> Dataset {
     let raw = source_file(study).and_then(raw_values).unwrap_or_default();
     let mut dataset = Dataset::new_empty();
-    if let Ok(element) = study.header.element(tags::SPECIFIC_CHARACTER_SET) {
+    if let Some(element) = study.header.get(tags::SPECIFIC_CHARACTER_SET) {
         dataset.put(element.clone());
     }
     for (tag, vr) in TYPE_2.into_iter().chain(COPIED) {
-        match (raw.get(&tag), study.header.element(tag)) {
+        match (raw.get(&tag), study.header.get(tag)) {
             (Some(bytes), _) if bytes.is_empty() => {
                 dataset.put(DataElement::new(tag, vr, PrimitiveValue::Empty));
             }
@@ -101,13 +101,13 @@ pub fn patient_and_study(study: &AssembledStudy) -> Dataset {
             (Some(bytes), _) => {
                 dataset.put(DataElement::new(tag, vr, PrimitiveValue::U8(bytes.as_slice().into())));
             }
-            (None, Ok(element)) => {
+            (None, Some(element)) => {
                 dataset.put(element.clone());
             }
-            (None, Err(_)) if TYPE_2.iter().any(|(required, _)| *required == tag) => {
+            (None, None) if TYPE_2.iter().any(|(required, _)| *required == tag) => {
                 dataset.put(DataElement::new(tag, vr, PrimitiveValue::Empty));
             }
-            (None, Err(_)) => {}
+            (None, None) => {}
         }
     }
     drop_malformed_measures(&mut dataset);
@@ -120,7 +120,7 @@ pub fn patient_and_study(study: &AssembledStudy) -> Dataset {
 /// spoil our object in a validator.
 fn drop_malformed_measures(dataset: &mut Dataset) {
     for tag in [tags::PATIENT_AGE, tags::PATIENT_SIZE, tags::PATIENT_WEIGHT] {
-        let Ok(element) = dataset.element(tag) else { continue };
+        let Some(element) = dataset.get(tag) else { continue };
         let is_well_formed = match element.to_bytes() {
             Ok(bytes) if tag == tags::PATIENT_AGE => is_age(&bytes),
             Ok(bytes) => is_number(&bytes),
