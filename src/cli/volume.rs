@@ -24,6 +24,9 @@ pub struct Args {
     /// Folder for the .nii.gz files; made if it is not there.
     #[arg(long)]
     output: PathBuf,
+    /// Write .nii files, which take less time and more room.
+    #[arg(long)]
+    uncompressed: bool,
     /// Rules that classify series, instead of those that come with fcdd.
     #[arg(long)]
     sequences: Option<PathBuf>,
@@ -79,6 +82,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let options = Options { rules: &rules, decode: &decode, volumes, digests: false, on_file: Some(&on_file) };
     let assembly = assemble::assemble_with(&files, options);
     drop(progress);
+    let ending = if args.uncompressed { "nii" } else { "nii.gz" };
     let mut json = Vec::new();
     let mut names = std::collections::BTreeSet::new();
     for study in &assembly.studies {
@@ -86,7 +90,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             let dims = stack.volume.as_ref().map(|v| v.volume.data.dim()).map(|(k, j, i)| [i, j, k]);
             let file = match &stack.volume {
                 Some(source) => {
-                    let path = args.output.join(unique_name(stack, &mut names));
+                    let path = args.output.join(unique_name(stack, ending, &mut names));
                     nifti::write(&path, &source.volume)?;
                     Some(path)
                 }
@@ -155,8 +159,8 @@ pub(super) fn files_below(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// `<series number>_<description>_<stack>.nii.gz` of harmless characters, with a suffix where it is taken.
-fn unique_name(stack: &Stack, names: &mut std::collections::BTreeSet<String>) -> String {
+/// `<series number>_<description>_<stack>.<ending>` of harmless characters, with a suffix where it is taken.
+fn unique_name(stack: &Stack, ending: &str, names: &mut std::collections::BTreeSet<String>) -> String {
     let safe: String = stack
         .description
         .chars()
@@ -168,7 +172,7 @@ fn unique_name(stack: &Stack, names: &mut std::collections::BTreeSet<String>) ->
     let parts: Vec<&str> = [number.as_str(), safe.as_str()].into_iter().filter(|p| !p.is_empty()).collect();
     let stem = format!("{}_{}", parts.join("_"), stack.index_in_series);
     let free = (0..)
-        .map(|n| if n == 0 { format!("{stem}.nii.gz") } else { format!("{stem}_{n}.nii.gz") })
+        .map(|n| if n == 0 { format!("{stem}.{ending}") } else { format!("{stem}_{n}.{ending}") })
         .find(|name| !names.contains(name));
     let name = free.unwrap_or(stem);
     names.insert(name.clone());

@@ -46,7 +46,8 @@ pub enum NiftiError {
     },
 }
 
-/// Writes a volume as gzipped NIfTI-1: int16 where every value is a whole number that fits, float32 otherwise.
+/// Writes a volume as NIfTI-1, gzipped unless the name ends in `.nii`: int16 where every value is a whole number that
+/// fits, float32 otherwise.
 pub fn write(path: &Path, volume: &Volume) -> Result<(), NiftiError> {
     let io = |doing, source| NiftiError::Io { doing, path: path.to_owned(), source };
     let data = volume.data.as_standard_layout();
@@ -62,9 +63,10 @@ pub fn write(path: &Path, volume: &Volume) -> Result<(), NiftiError> {
     } else {
         bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
     }
-    let compressed = gzip(&bytes).map_err(|e| io("compress", e))?;
+    let is_plain = path.extension().is_some_and(|ending| ending == "nii");
+    let bytes = if is_plain { bytes } else { gzip(&bytes).map_err(|e| io("compress", e))? };
     let mut file = std::fs::File::create(path).map_err(|e| io("create", e))?;
-    file.write_all(&compressed).map_err(|e| io("write", e))
+    file.write_all(&bytes).map_err(|e| io("write", e))
 }
 
 fn header(volume: &Volume, is_int16: bool) -> Vec<u8> {
@@ -364,10 +366,12 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back() {
         let directory = tempfile::tempdir().unwrap();
-        for fractional in [false, true] {
-            let path = directory.path().join("a.nii.gz");
+        for (fractional, name) in [(false, "a.nii.gz"), (true, "a.nii.gz"), (false, "a.nii"), (true, "a.nii")] {
+            let path = directory.path().join(name);
             let original = volume(fractional);
             write(&path, &original).unwrap();
+            let is_gzip = std::fs::read(&path).unwrap().starts_with(&[0x1F, 0x8B]);
+            assert_eq!(is_gzip, name.ends_with(".gz"));
             let back = read(&path).unwrap();
             assert_eq!(back.data, original.data);
             assert!(largest_difference(&back.affine, &original.affine) < 1e-5);
