@@ -12,6 +12,7 @@
 
 mod analysis_attempt;
 mod analysis_worker;
+mod arrival_times;
 mod completion_watch;
 mod housekeeping;
 mod model_watch;

@@ -11,7 +11,8 @@ requirements=tests/support/requirements.txt
     Orthanc=orthanc /usr/share/orthanc/plugins/libOrthancDicomWeb.so=orthanc-dicomweb \
     dciodvfy=dicom3tools \
     java=default-jre-headless /usr/share/java/pixelmed.jar=libpixelmed-java \
-    dcm2niix=dcm2niix xz=xz-utils openssl=openssl strace=strace
+    dcm2niix=dcm2niix xz=xz-utils openssl=openssl strace=strace \
+    /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1=libfaketime
 
 if ! cmp -s "$requirements" "$venv/installed.txt"; then
     echo "setup: Python packages of the tests -> $venv"

@@ -4,15 +4,17 @@
 //! association, and an open association alone never ends with senders that keep theirs open for hours:
 //! hence both, and a maximum wait.
 
+use std::time::Duration;
+
 use crate::config::Assemble;
 
 /// What is known of a study that is still receiving.
 #[derive(Debug, Clone, Copy)]
 pub struct Arrivals {
-    /// When the first object came, Unix ms.
-    pub first_received_ms: i64,
-    /// When the latest object came, Unix ms.
-    pub last_received_ms: i64,
+    /// How long ago its first object came.
+    pub since_first: Duration,
+    /// How long ago its latest object came.
+    pub since_last: Duration,
     /// Whether an association that has sent objects of this study is still open.
     pub association_open: bool,
 }
@@ -24,26 +26,23 @@ pub enum Completion {
     Quiet,
     /// It may, because the maximum wait is over although images may still come.
     WaitedEnough,
-    /// Not before this time (Unix ms), unless something changes earlier.
-    NotBefore(i64),
+    /// Not within this time, unless something changes earlier.
+    NotWithin(Duration),
 }
 
-/// Decides for one study at time `now_ms` (Unix ms).
-///
-/// A clock that jumped backwards makes a study wait at most one quiet period from now.
-pub fn completion(arrivals: Arrivals, now_ms: i64, config: &Assemble) -> Completion {
-    let quiet_ms = (config.quiet_s * 1000.0) as i64;
-    let max_wait_ms = (config.max_wait_s * 1000.0) as i64;
-    let quiet_from = arrivals.last_received_ms.min(now_ms).saturating_add(quiet_ms);
-    let latest = arrivals.first_received_ms.min(now_ms).saturating_add(max_wait_ms);
-    if !arrivals.association_open && now_ms >= quiet_from {
+/// Decides for one study.
+pub fn completion(arrivals: Arrivals, config: &Assemble) -> Completion {
+    let seconds = |s: f64| Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX);
+    let until_quiet = seconds(config.quiet_s).saturating_sub(arrivals.since_last);
+    let until_enough = seconds(config.max_wait_s).saturating_sub(arrivals.since_first);
+    if !arrivals.association_open && until_quiet.is_zero() {
         Completion::Quiet
-    } else if now_ms >= latest {
+    } else if until_enough.is_zero() {
         Completion::WaitedEnough
     } else if arrivals.association_open {
-        Completion::NotBefore(latest)
+        Completion::NotWithin(until_enough)
     } else {
-        Completion::NotBefore(quiet_from.min(latest))
+        Completion::NotWithin(until_quiet.min(until_enough))
     }
 }
 
@@ -51,33 +50,32 @@ pub fn completion(arrivals: Arrivals, now_ms: i64, config: &Assemble) -> Complet
 mod tests {
     use super::*;
 
-    fn at(now_ms: i64, first: i64, last: i64, open: bool) -> Completion {
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn after(since_first: u64, since_last: u64, association_open: bool) -> Completion {
         let config = Assemble { quiet_s: 60.0, max_wait_s: 600.0, ..Assemble::default() };
-        let arrivals = Arrivals { first_received_ms: first, last_received_ms: last, association_open: open };
-        completion(arrivals, now_ms, &config)
+        let arrivals = Arrivals { since_first: ms(since_first), since_last: ms(since_last), association_open };
+        completion(arrivals, &config)
     }
 
     #[test]
     fn quiet_counts_from_the_last_image() {
-        assert_eq!(at(59_999, 0, 0, false), Completion::NotBefore(60_000));
-        assert_eq!(at(60_000, 0, 0, false), Completion::Quiet);
-        assert_eq!(at(60_000, 0, 30_000, false), Completion::NotBefore(90_000));
+        assert_eq!(after(59_999, 59_999, false), Completion::NotWithin(ms(1)));
+        assert_eq!(after(60_000, 60_000, false), Completion::Quiet);
+        assert_eq!(after(60_000, 30_000, false), Completion::NotWithin(ms(30_000)));
     }
 
     #[test]
     fn an_open_association_holds_a_study_until_the_maximum_wait() {
-        assert_eq!(at(120_000, 0, 0, true), Completion::NotBefore(600_000));
-        assert_eq!(at(600_000, 0, 599_000, true), Completion::WaitedEnough);
+        assert_eq!(after(120_000, 120_000, true), Completion::NotWithin(ms(480_000)));
+        assert_eq!(after(600_000, 1_000, true), Completion::WaitedEnough);
     }
 
     #[test]
     fn a_trickle_cannot_hold_a_study_for_ever() {
-        assert_eq!(at(590_000, 0, 589_000, false), Completion::NotBefore(600_000));
-        assert_eq!(at(600_000, 0, 599_000, false), Completion::WaitedEnough);
-    }
-
-    #[test]
-    fn a_clock_that_jumped_back_costs_one_quiet_period() {
-        assert_eq!(at(1_000, 500_000, 500_000, false), Completion::NotBefore(61_000));
+        assert_eq!(after(590_000, 1_000, false), Completion::NotWithin(ms(10_000)));
+        assert_eq!(after(600_000, 1_000, false), Completion::WaitedEnough);
     }
 }

@@ -2,12 +2,13 @@
 //! late.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use super::WakeUps;
-use crate::assemble::completion::{Arrivals, Completion, completion};
+use super::arrival_times::ArrivalTimes;
+use crate::assemble::completion::{Completion, completion};
 use crate::config::Config;
 use crate::ledger::{Ledger, LedgerError, StudyState, now_ms};
 use crate::observe::events::daemon as events;
@@ -25,10 +26,11 @@ pub(super) async fn run(
     stop: CancellationToken,
 ) {
     let mut changes = in_flight.changes();
+    let mut times = ArrivalTimes::default();
     loop {
         // Marked before looking, so that a change between the look and the sleep still wakes us.
         changes.mark_unchanged();
-        let sleep = match complete_what_is_due(&config, &ledger, &in_flight, &wake_ups).await {
+        let sleep = match complete_what_is_due(&config, &ledger, &in_flight, &mut times, &wake_ups).await {
             Ok(sleep) => sleep,
             Err(error) => {
                 events::TaskTrouble { task: "completion watch", error: &error }.emit();
@@ -48,19 +50,17 @@ async fn complete_what_is_due(
     config: &Config,
     ledger: &Ledger,
     in_flight: &InFlight,
+    times: &mut ArrivalTimes,
     wake_ups: &WakeUps,
 ) -> Result<Duration, LedgerError> {
     let mut sleep = LONGEST_SLEEP;
+    times.look(now_ms(), Instant::now());
     for study in ledger.studies_in(StudyState::Receiving).await? {
-        let now = now_ms();
-        let arrivals = Arrivals {
-            first_received_ms: study.first_received_at.as_millisecond(),
-            last_received_ms: study.last_received_at.as_millisecond(),
-            association_open: in_flight.is_open(&study.study_uid),
-        };
-        let waited_enough = match completion(arrivals, now, &config.assemble) {
-            Completion::NotBefore(at) => {
-                sleep = sleep.min(Duration::from_millis(at.saturating_sub(now).max(1) as u64));
+        let (first, last) = (study.first_received_at, study.last_received_at);
+        let arrivals = times.of(&study.study_uid, first, last, in_flight.is_open(&study.study_uid));
+        let waited_enough = match completion(arrivals, &config.assemble) {
+            Completion::NotWithin(wait) => {
+                sleep = sleep.min(wait);
                 continue;
             }
             Completion::Quiet => false,
@@ -72,19 +72,17 @@ async fn complete_what_is_due(
         wake_ups.study_complete.notify_one();
     }
     for (study, late_since) in ledger.studies_with_late_images().await? {
-        let now = now_ms();
-        let arrivals = Arrivals {
-            first_received_ms: late_since.as_millisecond(),
-            last_received_ms: study.last_received_at.as_millisecond(),
-            association_open: in_flight.is_open(&study.study_uid),
-        };
-        if let Completion::NotBefore(at) = completion(arrivals, now, &config.assemble) {
-            sleep = sleep.min(Duration::from_millis(at.saturating_sub(now).max(1) as u64));
+        let last = study.last_received_at;
+        let arrivals = times.of(&study.study_uid, late_since, last, in_flight.is_open(&study.study_uid));
+        if let Completion::NotWithin(wait) = completion(arrivals, &config.assemble) {
+            sleep = sleep.min(wait);
             continue;
         }
         ledger.reopen_study(&study.study_uid).await?;
         events::StudyReopened { study_uid: study.study_uid.as_str(), state: study.state.name() }.emit();
         wake_ups.study_complete.notify_one();
     }
-    Ok(sleep)
+    times.forget_the_others();
+    // Never zero: a task must not spin.
+    Ok(sleep.max(Duration::from_millis(1)))
 }

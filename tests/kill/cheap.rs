@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::scripted_peer::split_file;
 use crate::support::{Configuration, fcdd};
 
-/// Objects of a [`Study`].
+/// Slices of a series.
 const SLICES: usize = 38;
 
 /// A study in memory, as a modality would send it.
@@ -35,24 +35,33 @@ impl Object {
 }
 
 impl Study {
-    /// The study of a seed.
+    /// The study of a seed: one T1.
     pub fn new(seed: u64) -> Study {
+        Study::of(seed, &[Protocol::t1_sag111()])
+    }
+
+    /// The same with a FLAIR, which no model looks at.
+    pub fn with_flair(seed: u64) -> Study {
+        Study::of(seed, &[Protocol::t1_sag111(), Protocol::flair_tse3dvfl()])
+    }
+
+    fn of(seed: u64, protocols: &[Protocol]) -> Study {
         let options = SubjectOptions { seed, anatomy_step_mm: 3.0, ..SubjectOptions::default() };
         let subject = Subject::new(&options).expect("the options are good");
-        let protocol = Protocol::t1_sag111().at_spacing_mm([5.0; 3]);
+        let coarse: Vec<Protocol> = protocols.iter().map(|p| p.clone().at_spacing_mm([5.0; 3])).collect();
         let folder = tempfile::tempdir().expect("a temporary directory can be made");
-        let written = phantom::dicom::write_study(&subject, &[protocol], folder.path()).expect("it can be written");
+        let written = phantom::dicom::write_study(&subject, &coarse, folder.path()).expect("it can be written");
         let object = |path: &Path| {
             let file = std::fs::read(path).expect("the phantom can be read");
             let (_, sop_instance_uid, _, dataset) = split_file(&file);
             Object::new(&sop_instance_uid, dataset.to_vec())
         };
         let objects: Vec<Object> = written.files().map(object).collect();
-        assert_eq!(objects.len(), SLICES);
+        assert_eq!(objects.len(), SLICES * protocols.len());
         Study { study_uid: written.study_uid.to_string(), objects }
     }
 
-    /// Result objects that a study has: a heatmap per slice, the card, the report.
+    /// Result objects that a study has: a heatmap per slice of its T1, the card, the report.
     pub const RESULTS: usize = SLICES + 2;
 }
 

@@ -10,8 +10,8 @@ mod oracle;
 mod sender;
 mod sink;
 
-pub use cheap::{Study, cheap_configuration};
-pub use evidence::{Evidence, Stage};
+pub use cheap::{Object, Study, cheap_configuration};
+pub use evidence::{Evidence, Stage, with_copy};
 pub use oracle::{Findings, compare};
-pub use sender::{Sending, SentLog, send};
-pub use sink::Sink;
+pub use sender::{Sending, SentLog, send, store};
+pub use sink::{Kept, Mood, Sink};

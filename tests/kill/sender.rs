@@ -52,6 +52,24 @@ impl Sending {
     }
 }
 
+/// Sends one object of a study and enters the answer; false if the peer was gone before there was one.
+pub async fn store(peer: &mut Peer, study: &Study, place: usize, log: &SentLog) -> bool {
+    let object = &study.objects[place];
+    let answer = peer.store(&object.sop_instance_uid, &object.dataset).await;
+    // A-ABORT says the same: nothing is known of this object.
+    if matches!(answer, Answer::Closed | Answer::Pdu(0x07, _)) {
+        return false;
+    }
+    let (status, _) = answer.status();
+    log.add(Answered {
+        study_uid: study.study_uid.clone(),
+        sop_instance_uid: object.sop_instance_uid.clone(),
+        dataset_sha256: object.dataset_sha256,
+        status,
+    });
+    true
+}
+
 /// Sends these objects of a study over one association; returns once the association is established.
 pub fn send(address: SocketAddr, study: &Arc<Study>, places: Vec<usize>, log: &SentLog) -> Sending {
     let (established, is_established) = mpsc::channel();
@@ -62,19 +80,9 @@ pub fn send(address: SocketAddr, study: &Arc<Study>, places: Vec<usize>, log: &S
             let mut peer = Peer::associated(address).await;
             let _ = established.send(());
             for place in places {
-                let object = &study.objects[place];
-                let answer = peer.store(&object.sop_instance_uid, &object.dataset).await;
-                // A-ABORT says the same: nothing is known of this object.
-                if matches!(answer, Answer::Closed | Answer::Pdu(0x07, _)) {
+                if !store(&mut peer, &study, place, &log).await {
                     return false;
                 }
-                let (status, _) = answer.status();
-                log.add(Answered {
-                    study_uid: study.study_uid.clone(),
-                    sop_instance_uid: object.sop_instance_uid.clone(),
-                    dataset_sha256: object.dataset_sha256,
-                    status,
-                });
             }
             peer.send(&A_RELEASE_RQ).await;
             let _ = peer.answer().await;

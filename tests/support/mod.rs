@@ -28,7 +28,7 @@ mod waiting;
 pub use daemon::{Configuration, Daemon, Exit, Killed, fcdd};
 pub use dcmtk::{Sent, echoscu, findscu, storescu, storescu_as};
 pub use orthanc::{Orthanc, StoppedOrthanc};
-pub use prerequisites::{python, require_onnxruntime, require_peer, skip};
+pub use prerequisites::{python, require_file, require_onnxruntime, require_peer, skip};
 pub use reference::{files_below, reference_data, reference_expectations};
 pub use small_disk::{MountedDisk, SmallDisk};
 pub use studies::{marker_model, marker_study, phantom_study, rewrite};
