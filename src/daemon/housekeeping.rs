@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::WakeUps;
 use crate::config::Config;
 use crate::dicom::Uid;
-use crate::ledger::removal::{Due, RemovalError};
+use crate::ledger::removal::{AT_ONCE, Due, RemovalError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::observe::events::daemon::{ClockJumped, StudyRemoved, TaskTrouble};
 use crate::observe::events::{self, spool::SpoolReplaced};
@@ -21,7 +21,7 @@ use crate::spool::{Spool, SpoolError};
 /// The only regular wake-up of an idle daemon.
 const TICK: Duration = Duration::from_secs(1);
 const METRICS_EVERY: Duration = Duration::from_secs(15);
-const EXPIRY_EVERY: Duration = Duration::from_secs(600);
+const EXPIRY_EVERY: Duration = Duration::from_secs(60);
 
 /// A wall clock that goes this much faster or slower than time itself was set by somebody.
 const CLOCK_JUMP: SignedDuration = SignedDuration::from_secs(60);
@@ -66,8 +66,11 @@ impl Housekeeping {
             }
             if is_due(expired, EXPIRY_EVERY) && !clock.was_set_forward_lately() && spool_is_there {
                 expired = Some(Instant::now());
-                if let Err(error) = expire(&self.config, &self.ledger, &self.spool).await {
-                    TaskTrouble { task: "expiry", error: &error }.emit();
+                match expire(&self.config, &self.ledger, &self.spool).await {
+                    // More is due than is removed at once: on with it, after a look at everything else.
+                    Ok(Removed::AsManyAsAtOnce) => expired = None,
+                    Ok(Removed::WhatWasDue) => {}
+                    Err(error) => TaskTrouble { task: "expiry", error: &error }.emit(),
                 }
             }
             tokio::select! {
@@ -146,18 +149,29 @@ impl Clock {
 /// intake stands still for as long as each of them tries.
 const MAX_FAILURES_IN_A_ROW: u32 = 5;
 
+/// How far an expiry came.
+enum Removed {
+    /// What could be removed is.
+    WhatWasDue,
+    /// There may be more.
+    AsManyAsAtOnce,
+}
+
 /// Removes what is old enough: studies that are not for analysis, and delivered ones; the oldest first. A study that
 /// cannot be removed does not stop the others.
-async fn expire(config: &Config, ledger: &Ledger, spool: &Spool) -> Result<(), LedgerError> {
+async fn expire(config: &Config, ledger: &Ledger, spool: &Spool) -> Result<Removed, LedgerError> {
     let mut failures_in_a_row = 0;
+    let mut all = Removed::WhatWasDue;
     let before = |days: u32| Timestamp::now() - SignedDuration::from_hours(24 * i64::from(days));
     for due in [
         Due::NotForAnalysis(before(config.spool.keep_not_for_analysis_days)),
         Due::Delivered(before(config.spool.keep_delivered_days)),
     ] {
+        let mut removed = 0;
         for study in ledger.due_for_removal(due).await? {
             match remove(ledger, spool, &study.study_uid, due).await {
                 Ok(true) => {
+                    removed += 1;
                     failures_in_a_row = 0;
                     StudyRemoved { study_uid: study.study_uid.as_str(), was: study.state.name() }.emit();
                 }
@@ -167,13 +181,16 @@ async fn expire(config: &Config, ledger: &Ledger, spool: &Spool) -> Result<(), L
                     TaskTrouble { task: "expiry", error: &error }.emit();
                     failures_in_a_row += 1;
                     if failures_in_a_row == MAX_FAILURES_IN_A_ROW {
-                        return Ok(());
+                        return Ok(Removed::WhatWasDue);
                     }
                 }
             }
         }
+        if removed == AT_ONCE {
+            all = Removed::AsManyAsAtOnce;
+        }
     }
-    Ok(())
+    Ok(all)
 }
 
 /// Files and rows of a study go together, and no object of it is between its commit and its row meanwhile.

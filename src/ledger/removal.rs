@@ -13,7 +13,7 @@ use crate::dicom::Uid;
 use crate::spool::SpoolError;
 
 /// Studies that are removed before others get their turn.
-const AT_ONCE: u32 = 100;
+pub(crate) const AT_ONCE: u32 = 100;
 
 /// Why a study was not removed.
 #[derive(Debug, thiserror::Error)]
