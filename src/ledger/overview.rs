@@ -1,6 +1,6 @@
 //! What people ask the ledger: which studies there are, everything about one of them, and how the whole stands.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -270,13 +270,13 @@ impl Ledger {
         .await
         .doing("read a study's result objects")?;
         let mut objects: Vec<StoredObject> = Vec::new();
+        let mut places: HashMap<Uid, usize> = HashMap::new();
         for (object, delivery) in rows {
-            let known = objects.iter().position(|o| o.sop_instance_uid == object.sop_instance_uid);
-            if known.is_none() {
+            let place = *places.entry(object.sop_instance_uid.clone()).or_insert(objects.len());
+            if place == objects.len() {
                 objects.push(object);
             }
-            let index = known.unwrap_or(objects.len() - 1);
-            if let (Some(object), Some(delivery)) = (objects.get_mut(index), delivery) {
+            if let (Some(object), Some(delivery)) = (objects.get_mut(place), delivery) {
                 object.deliveries.push(delivery);
             }
         }
