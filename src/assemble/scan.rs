@@ -27,8 +27,10 @@ use crate::dicom::attributes::{Attributes, items};
 use crate::dicom::{Dataset, Uid, identity};
 use crate::study::ImagePlane;
 
-/// Pixel bytes that may stay in memory between scanning and assembling, for all files together.
-const RETAINED_BYTES: u64 = 1 << 30;
+/// Pixel bytes that may stay in memory between scanning and assembling, for all files together: those of a T1 and a FLAIR
+/// and what usually comes with them. Of a study of thousands of slices most are of no series that is analyzed, and what
+/// is needed and lies beyond this is read once more.
+const RETAINED_BYTES: u64 = 256 << 20;
 /// More frames than this in one object are not believed.
 const MAX_FRAMES: usize = 65_536;
 /// Nor images that lie farther from the isocentre (mm) ...
