@@ -86,6 +86,13 @@ KILLS ?= 1000
 test-kill: setup ## Kill the daemon 1,000 times at random instants and compare all books (KILLS=N for another number)
 	FCDD_KILLS=$(KILLS) $(CARGO) test --release --locked --test survives_many_kills -- --nocapture
 
+# How long the soak lasts.
+SOAK_MINUTES ?= 60
+
+.PHONY: soak
+soak: setup ## Send studies without a break and see that memory, descriptors and queues stay flat (SOAK_MINUTES=60)
+	FCDD_SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --release --locked --test soak -- --include-ignored --nocapture
+
 .PHONY: test-viewer
 test-viewer: setup-trainer setup-test setup-viewer ## Look at a study and its results in the OHIF viewer
 	$(CARGO) test --locked --features train --test results_show_in_ohif -- --ignored --nocapture
