@@ -417,6 +417,19 @@ async fn the_frequent_questions_are_answered_by_indexes() {
             assert!(!step.starts_with("SCAN"), "{question}\n{step}");
         }
     }
+    for (question, index) in [
+        (super::revisions::late_images_query(), "studies_with_late_images"),
+        (Due::Delivered(Timestamp::now()).query(), "studies_to_remove"),
+        (Due::NotForAnalysis(Timestamp::now()).query(), "studies_by_state "),
+    ] {
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {question}")))
+                .fetch_all(&bench.ledger.readers)
+                .await
+                .unwrap();
+        assert!(plan.iter().any(|(.., step)| step.contains(index)), "{question}\n{plan:?}");
+        assert!(!plan.iter().any(|(.., step)| step.contains("TEMP B-TREE")), "{question}\n{plan:?}");
+    }
     let counts = "EXPLAIN QUERY PLAN SELECT destination, status, count(*) FROM outbox WHERE status <> 'delivered'
                   GROUP BY destination, status";
     let plan: Vec<(i64, i64, i64, String)> = sqlx::query_as(counts).fetch_all(&bench.ledger.readers).await.unwrap();
