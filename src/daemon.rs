@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Tasks talk through the ledger; the notifications between them only say "look again", so that losing one
-//! costs at most a second and never a study. A stop cancels one token: the listener lets objects in flight
+//! costs a little time and never a study. A stop cancels one token: the listener lets objects in flight
 //! finish, the analysis worker its study, each outbox worker its object, all within the drain's bound; what
 //! is left then is taken up by the next start.
 

@@ -10,16 +10,18 @@ use tokio_util::sync::CancellationToken;
 use super::WakeUps;
 use crate::config::Config;
 use crate::dicom::Uid;
+use crate::ledger::outside_writes::OutsideWrites;
 use crate::ledger::removal::{AT_ONCE, Due, RemovalError};
 use crate::ledger::{Ledger, LedgerError};
-use crate::observe::events::daemon::{ClockJumped, StudyRemoved, TaskTrouble};
+use crate::observe::events::daemon::{ClockJumped, LedgerWritten, StudyRemoved, TaskTrouble};
 use crate::observe::events::{self, spool::SpoolReplaced};
 use crate::observe::metrics;
 use crate::spool::room::RoomWatch;
 use crate::spool::{Spool, SpoolError};
 
-/// The only regular wake-up of an idle daemon.
-const TICK: Duration = Duration::from_secs(1);
+/// The only regular wake-up of an idle daemon: with what little else there is, less than one in a second. What is done in
+/// each needs no other thread.
+const TICK: Duration = Duration::from_millis(1500);
 const METRICS_EVERY: Duration = Duration::from_secs(15);
 const EXPIRY_EVERY: Duration = Duration::from_secs(60);
 
@@ -41,18 +43,18 @@ impl Housekeeping {
     pub(super) async fn run(self, stop: CancellationToken) {
         let mut metrics_written: Option<Instant> = None;
         let mut expired: Option<Instant> = None;
-        let mut ledger_version = None;
+        let mut outside_writes = OutsideWrites::new(&self.spool.ledger_path());
         let mut spool_is_there = true;
         let mut clock = Clock::new();
         let is_due = |last: Option<Instant>, every: Duration| last.is_none_or(|at| at.elapsed() >= every);
         loop {
-            match self.ledger.data_version().await {
-                Ok(version) => {
-                    // `fcdd studies retry` writes from another process: its studies are complete, its objects waiting.
-                    if ledger_version.replace(version).is_some_and(|before| before != version) {
-                        self.wake_everybody();
-                    }
+            match outside_writes.look(&self.ledger).await {
+                // `fcdd studies retry` writes from another process: its studies are complete, its objects waiting.
+                Ok(true) => {
+                    LedgerWritten.emit();
+                    self.wake_everybody();
                 }
+                Ok(false) => {}
                 Err(error) => TaskTrouble { task: "ledger watch", error: &error }.emit(),
             }
             if let Some(jump) = clock.jump() {

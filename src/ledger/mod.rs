@@ -11,6 +11,7 @@ pub mod deliveries;
 pub mod instances;
 mod migration;
 pub mod outbox;
+pub mod outside_writes;
 pub mod overview;
 pub mod refusals;
 pub mod removal;

@@ -41,6 +41,16 @@ impl ModelsTakenOver<'_> {
     }
 }
 
+/// Another process (an operator's command) wrote into the ledger; everybody looks again.
+pub struct LedgerWritten;
+
+impl LedgerWritten {
+    /// Logs it.
+    pub fn emit(&self) {
+        tracing::debug!("another process wrote into the ledger");
+    }
+}
+
 /// The models that the configuration names have changed and do not load; an operator must look.
 pub struct ModelsKept<'a> {
     /// Why they do not load.
