@@ -20,37 +20,61 @@ pub struct Components {
     pub sizes: Vec<usize>,
 }
 
-/// Labels the connected components of `mask`, breadth by a stack of flat indices (no recursion: a head has
-/// millions of voxels).
+/// What a voxel of the padded copy is while components grow; above, labels.
+const OUTSIDE: u32 = 0;
+const NOT_YET: u32 = 1;
+const FIRST_LABEL: u32 = 2;
+
+/// Labels the connected components of `mask`, by a stack of flat indices (no recursion: a head has millions of voxels).
+///
+/// The work is done on a copy with a margin of one voxel outside the mask, where every voxel has all of its neighbours at
+/// fixed distances: no step needs to know where the array ends.
 pub fn label(mask: ArrayView3<'_, bool>, connectivity: Connectivity) -> Components {
     let (n0, n1, n2) = mask.dim();
-    let steps = neighbours(connectivity);
-    let mut labels = Array3::<u32>::zeros((n0, n1, n2));
+    let (across, row) = ((n1 + 2) * (n2 + 2), n2 + 2);
+    let at = |i: usize, j: usize| (i + 1) * across + (j + 1) * row + 1;
+    let mut padded = vec![OUTSIDE; (n0 + 2) * across];
+    for (i, slab) in mask.outer_iter().enumerate() {
+        for (j, line) in slab.outer_iter().enumerate() {
+            let start = at(i, j);
+            for (voxel, inside) in padded[start..start + n2].iter_mut().zip(line) {
+                *voxel = if *inside { NOT_YET } else { OUTSIDE };
+            }
+        }
+    }
+    let steps: Vec<isize> =
+        neighbours(connectivity).into_iter().map(|[a, b, c]| a * across as isize + b * row as isize + c).collect();
     let mut sizes = Vec::new();
-    let mut open: Vec<[usize; 3]> = Vec::new();
-    for ((i, j, k), inside) in mask.indexed_iter() {
-        if !inside || labels[[i, j, k]] != 0 {
+    let mut open: Vec<usize> = Vec::new();
+    for first in 0..padded.len() {
+        if padded[first] != NOT_YET {
             continue;
         }
-        let this = sizes.len() as u32 + 1;
+        let this = FIRST_LABEL + sizes.len() as u32;
         let mut size = 0;
-        labels[[i, j, k]] = this;
-        open.push([i, j, k]);
-        while let Some([a, b, c]) = open.pop() {
+        padded[first] = this;
+        open.push(first);
+        while let Some(voxel) = open.pop() {
             size += 1;
-            for [da, db, dc] in &steps {
-                let (Some(x), Some(y), Some(z)) =
-                    (a.checked_add_signed(*da), b.checked_add_signed(*db), c.checked_add_signed(*dc))
-                else {
-                    continue;
-                };
-                if x < n0 && y < n1 && z < n2 && mask[[x, y, z]] && labels[[x, y, z]] == 0 {
-                    labels[[x, y, z]] = this;
-                    open.push([x, y, z]);
+            for step in &steps {
+                let neighbour = voxel.wrapping_add_signed(*step);
+                // In the mask, so never in the margin: its neighbours are within the copy too.
+                if padded[neighbour] == NOT_YET {
+                    padded[neighbour] = this;
+                    open.push(neighbour);
                 }
             }
         }
         sizes.push(size);
+    }
+    let mut labels = Array3::<u32>::zeros((n0, n1, n2));
+    for (i, mut slab) in labels.outer_iter_mut().enumerate() {
+        for (j, mut line) in slab.outer_iter_mut().enumerate() {
+            let start = at(i, j);
+            for (label, voxel) in line.iter_mut().zip(&padded[start..start + n2]) {
+                *label = voxel.saturating_sub(FIRST_LABEL - 1);
+            }
+        }
     }
     Components { labels, sizes }
 }
@@ -107,6 +131,49 @@ mod tests {
         assert_eq!(label(mask.view(), Connectivity::Corners26).sizes, [3]);
         let big = large(mask.view(), Connectivity::Faces6, 0.6);
         assert!(big[[1, 1, 2]] && big[[1, 1, 1]] && !big[[0, 0, 0]]);
+    }
+
+    /// Random masks against the definition: voxels are joined as long as any two neighbours bear different labels.
+    #[test]
+    fn components_are_what_the_definition_says() {
+        for (seed, connectivity) in
+            [(1u64, Connectivity::Faces6), (2, Connectivity::Corners26), (3, Connectivity::Faces6)]
+        {
+            let mut state = seed;
+            let mask = Array3::from_shape_fn((7, 1 + seed as usize * 3, 9), |_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                state >> 33 & 7 < 3
+            });
+            let (n0, n1, n2) = mask.dim();
+            let flat = |i: usize, j: usize, k: usize| ((i * n1 + j) * n2 + k) as u32 + 1;
+            let mut joined =
+                Array3::from_shape_fn(mask.dim(), |(i, j, k)| if mask[[i, j, k]] { flat(i, j, k) } else { 0 });
+            loop {
+                let before = joined.clone();
+                for ((i, j, k), inside) in mask.indexed_iter().filter(|(_, inside)| **inside) {
+                    debug_assert!(*inside);
+                    for [a, b, c] in neighbours(connectivity) {
+                        let place = (i.checked_add_signed(a), j.checked_add_signed(b), k.checked_add_signed(c));
+                        let (Some(x), Some(y), Some(z)) = place else { continue };
+                        if mask.get([x, y, z]).is_some_and(|inside| *inside) {
+                            joined[[i, j, k]] = joined[[i, j, k]].min(joined[[x, y, z]]);
+                        }
+                    }
+                }
+                if joined == before {
+                    break;
+                }
+            }
+            let mut roots: Vec<u32> = joined.iter().copied().filter(|root| *root > 0).collect();
+            roots.sort_unstable();
+            roots.dedup();
+            assert!(roots.len() > 3 && n0 > 0, "{roots:?}");
+            let number = |root: u32| roots.iter().position(|r| *r == root).map_or(0, |at| at as u32 + 1);
+            let found = label(mask.view(), connectivity);
+            assert_eq!(found.labels, joined.mapv(number));
+            let count = |root: &u32| joined.iter().filter(|r| *r == root).count();
+            assert_eq!(found.sizes, roots.iter().map(count).collect::<Vec<_>>());
+        }
     }
 
     #[test]
