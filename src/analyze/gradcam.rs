@@ -116,11 +116,15 @@ pub fn display(placed: &Volume, view: &FieldOfView, source: &Grid) -> Result<Hea
 
 /// Whether the voxel that contains an input index is in the field of view and in the head.
 fn is_head(head: &Array3<bool>, index: [f64; 3]) -> bool {
-    let nearest = index.map(f64::round);
-    if nearest.iter().any(|x| *x < 0.0) {
+    if index.iter().any(|x| *x <= -0.5) {
         return false;
     }
-    head.get(nearest.map(|x| x as usize)).copied().unwrap_or(false)
+    // What `f64::round` gives from here on; that one is a call into the C library for each of millions of voxels.
+    let nearest = index.map(|x| {
+        let whole = x as usize;
+        whole.saturating_add(usize::from(x - whole as f64 >= 0.5))
+    });
+    head.get(nearest).copied().unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -188,6 +192,20 @@ mod tests {
         }
         assert_eq!(brightest.1, 1.0);
         assert!((0..3).all(|a| (brightest.0[a] - [16.0, 32.0, 32.0][a]).abs() <= 1.0), "{brightest:?}");
+    }
+
+    #[test]
+    fn the_nearest_voxel_is_the_rounded_index() {
+        let head = Array3::from_shape_fn((9, 1, 1), |(i, _, _)| i % 2 == 0);
+        let by_round = |x: f64| {
+            let nearest = x.round();
+            nearest >= 0.0 && head.get([nearest as usize, 0, 0]).copied().unwrap_or(false)
+        };
+        let halves = (-4..24).map(|i| f64::from(i) / 2.0);
+        let near = halves.flat_map(|x| [x.next_down(), x, x.next_up()]);
+        for x in near.chain([0.499_999_999_999_999_94, 1e300, f64::INFINITY, -1e300, f64::NEG_INFINITY]) {
+            assert_eq!(is_head(&head, [x, 0.0, 0.0]), by_round(x), "{x:?}");
+        }
     }
 
     #[test]
