@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use rayon::prelude::*;
+
 use super::fuse;
 use super::gates::{self, GateInput};
 use super::gradcam;
 use super::looks;
 use super::model::Model;
-use super::preprocess::{self, FieldOfView, Prepared};
+use super::preprocess::{self, FieldOfView, Prepared, PreprocessError};
 use super::prior;
 use super::regions::{self, MapContext};
 use super::running::{Inference, RunningModel};
@@ -124,31 +126,31 @@ impl Engine {
     }
 
     fn analyze_series(&self, study: &AssembledStudy) -> Result<Analysis, AnalyzeError> {
-        let chosen = |sequence| usable(study, sequence);
-        if SEQUENCES.into_iter().all(|s| chosen(s).is_none()) {
+        if SEQUENCES.into_iter().all(|s| usable(study, s).is_none()) {
             return Ok(without_outcomes(vec![no_usable_series(study)]));
         }
         let mut reasons = Vec::new();
         let mut remarks = Vec::new();
         let mut timings_ms = BTreeMap::new();
         let mut ran = Vec::new();
-        for sequence in SEQUENCES {
-            let model = self.models.iter().find(|m| m.model.sequence == sequence);
-            match (model, chosen(sequence)) {
-                (Some(model), Some((stack, source))) => {
-                    let series = Series { study, stack, source };
-                    match model.examine(&series, &mut timings_ms)? {
+        // Preprocessing side by side: a good part of it (finding the head) keeps one core only.
+        let plans: Vec<Plan> = SEQUENCES.par_iter().map(|sequence| self.plan(study, *sequence)).collect();
+        for (sequence, plan) in SEQUENCES.into_iter().zip(plans) {
+            match plan {
+                Plan::Examine { model, series, prepared, took_ms } => {
+                    timings_ms.insert(stage("preprocess", sequence), took_ms);
+                    match model.examine(&series, *prepared, &mut timings_ms)? {
                         Ok(examined) => {
                             reasons.extend(examined.reasons.iter().cloned());
                             remarks.extend(examined.fell_back.clone());
-                            ran.push((model, examined, source));
+                            ran.push((model, examined, series.source));
                         }
                         Err(reason) => reasons.push(reason),
                     }
                 }
-                (Some(_), None) => remarks.push(missing(sequence)),
-                (None, Some(_)) => remarks.push(no_model(sequence)),
-                (None, None) => {}
+                Plan::Missing => remarks.push(missing(sequence)),
+                Plan::NoModel => remarks.push(no_model(sequence)),
+                Plan::Nothing => {}
             }
         }
         let identity = |examined: &Examined| examined.outcome.model.clone();
@@ -176,6 +178,39 @@ impl Engine {
         }
         Ok(Analysis { outcomes, fused, verdict, remarks, timings_ms })
     }
+
+    /// What is to be done for a sequence; where a network is to look, what it will see.
+    fn plan<'a>(&'a self, study: &'a AssembledStudy, sequence: Sequence) -> Plan<'a> {
+        let model = self.models.iter().find(|m| m.model.sequence == sequence);
+        match (model, usable(study, sequence)) {
+            (Some(model), Some((stack, source))) => {
+                let begun = Instant::now();
+                let prepared = Box::new(preprocess::prepare(&source.volume, &model.model.input));
+                let series = Series { study, stack, source };
+                Plan::Examine { model, series, prepared, took_ms: milliseconds(begun) }
+            }
+            (Some(_), None) => Plan::Missing,
+            (None, Some(_)) => Plan::NoModel,
+            (None, None) => Plan::Nothing,
+        }
+    }
+}
+
+/// What is to be done for a sequence.
+enum Plan<'a> {
+    /// A network looks at its series.
+    Examine {
+        model: &'a LoadedModel,
+        series: Series<'a>,
+        prepared: Box<Result<Prepared, PreprocessError>>,
+        took_ms: f64,
+    },
+    /// There is a model and no series.
+    Missing,
+    /// There is a series and no model.
+    NoModel,
+    /// There is neither.
+    Nothing,
 }
 
 /// A series that was chosen for a sequence, within its study.
@@ -212,18 +247,16 @@ impl LoadedModel {
         Ok(LoadedModel { model, prior, running })
     }
 
-    /// Preprocesses, gates, infers and draws one series. The inner error is the reason why the series cannot be seen
+    /// Gates, infers and draws one preprocessed series. The inner error is the reason why the series cannot be seen
     /// by a network at all.
     fn examine(
         &self,
         series: &Series<'_>,
+        prepared: Result<Prepared, PreprocessError>,
         timings_ms: &mut BTreeMap<String, f64>,
     ) -> Result<Result<Examined, Reason>, AnalyzeError> {
         let Series { study, stack, source } = series;
         let sequence = self.model.sequence;
-        let begun = Instant::now();
-        let prepared = preprocess::prepare(&source.volume, &self.model.input);
-        timings_ms.insert(stage("preprocess", sequence), milliseconds(begun));
         let Prepared { tensor, view, measures, .. } = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
@@ -239,6 +272,7 @@ impl LoadedModel {
                 return Ok(Err(reason));
             }
         };
+        let begun = Instant::now();
         let source_grid = source.volume.grid();
         let mut reasons =
             gates::check(&GateInput { sequence, header: &stack.header, grid: &source_grid, head: &measures });
@@ -246,6 +280,7 @@ impl LoadedModel {
             let looks = looks::measures(tensor.view(), view.head.view());
             reasons.extend(looks::check(distribution, &looks, sequence, &self.model.name));
         }
+        timings_ms.insert(stage("gates", sequence), milliseconds(begun));
 
         let begun = Instant::now();
         let Inference { folds, identity, fell_back } = self.running.infer(tensor.view())?;
