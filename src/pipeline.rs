@@ -179,12 +179,16 @@ impl Pipeline {
     ) -> Result<Finished, PipelineError> {
         let begun = Instant::now();
         let content_digest = report::content_digest(&study, &analysis, &self.templates, &self.report);
+        let mut timings_ms = report::Timings::new();
         let revision = revision_of(&content_digest);
         if let Some(label) = revision.label() {
             let text = format!("This is {label}: it replaces the earlier result of this study.");
             analysis.remarks.push(Reason::new("revision", text));
         }
-        let objects = report::render(&study, &analysis, &self.templates, &self.report, &revision, directory)?;
+        let (templates, config) = (&self.templates, &self.report);
+        let objects =
+            report::render_timed(&study, &analysis, templates, config, &revision, directory, &mut timings_ms)?;
+        analysis.timings_ms.append(&mut timings_ms);
         analysis.timings_ms.insert("report".to_owned(), begun.elapsed().as_secs_f64() * 1000.0);
         Ok(Finished { study, analysis, content_digest, revision, objects })
     }

@@ -18,6 +18,7 @@ use crate::config::sequences::SequenceRules;
 use crate::dicom::{Dataset, Templates};
 use crate::report::modules::elements::ascii;
 use crate::report::modules::patient_and_study::{COPIED, TYPE_2};
+use crate::report::writing::{Outgoing, write_beside};
 use crate::report::{Results, card, heatmap, sr};
 use crate::study::{
     Analysis, AssembledStudy, Decision, Fused, Heatmap, Hemisphere, ModelIdentity, ModelOutcome, Prior, Reason, Region,
@@ -77,8 +78,9 @@ fn run(bytes: &[u8]) -> &'static str {
     for outcome in &analysis.outcomes {
         let Some(stack) = study.chosen(outcome.sequence) else { continue };
         let Some(source) = stack.volume.as_ref() else { continue };
-        let written = heatmap::write_series(&results, outcome, stack, source, &folder);
-        for object in written.unwrap_or_else(|e| panic!("the heatmap: {e}")) {
+        let make = |outgoing: &Outgoing| heatmap::write_series(&results, outcome, stack, source, &folder, outgoing);
+        let (written, _) = write_beside(make).unwrap_or_else(|e| panic!("the heatmap: {e}"));
+        for object in written {
             let bytes = std::fs::read(&object.path).unwrap_or_else(|e| panic!("{}: {e}", object.path.display()));
             readback::read(&bytes, is_copied);
             keeps_patient(&bytes, &patient, true);

@@ -16,23 +16,26 @@ use super::modules::elements::{
     ascii, code_item, encode_file, put_code, put_numbers, put_sequence, put_text, reference_item, shortened,
 };
 use super::modules::series_and_sop::{put_instance, put_rgb_secondary_capture, put_series};
+use super::writing::{Batch, Outgoing};
 use super::{ReportError, Results, caveat};
 use crate::config;
 use crate::dicom::codes::{GRAD_CAM, SOURCE_IMAGE_FOR_PROCESSING};
 use crate::dicom::{Dataset, Uid};
-use crate::spool;
 use crate::study::{ModelOutcome, ObjectKind, RenderedObject, SliceSource, SourceVolume, Stack};
 
-/// Files are written in batches of about this size, so that memory stays bounded for any series.
-const BATCH_BYTES: usize = 64 << 20;
+/// Files are handed over in batches of about this size, so that memory stays bounded for any series and the disk has work
+/// soon.
+const BATCH_BYTES: usize = 16 << 20;
 
-/// Renders and writes one outcome's heatmap over its stack, in the order of the volume's slices.
+/// Renders one outcome's heatmap over its stack, in the order of the volume's slices, and hands the files over to be
+/// written.
 pub fn write_series(
     results: &Results<'_>,
     outcome: &ModelOutcome,
     stack: &Stack,
     source: &SourceVolume,
     directory: &Path,
+    outgoing: &Outgoing,
 ) -> Result<Vec<RenderedObject>, ReportError> {
     let kind = kind_of(outcome);
     let expected = source.volume.data.dim();
@@ -55,7 +58,7 @@ pub fn write_series(
     let indices: Vec<usize> = (0..source.slices.len()).collect();
     let mut objects = Vec::with_capacity(indices.len());
     for batch in indices.chunks(per_batch) {
-        let files: Vec<(PathBuf, Vec<u8>)> = batch
+        let files: Batch = batch
             .par_iter()
             .map_init(Vec::new, |pixels, &index| {
                 let uid = results.uids.instance(kind, index);
@@ -64,15 +67,17 @@ pub fn write_series(
                     .map(|file| (file_path(directory, &uid), file))
             })
             .collect::<Result<_, _>>()?;
-        spool::write_all_durably(&files)?;
-        for (&index, (path, _)) in batch.iter().zip(files) {
+        for (&index, (path, _)) in batch.iter().zip(&files) {
             objects.push(RenderedObject {
                 kind,
                 sop_class_uid: Uid::parse(uids::SECONDARY_CAPTURE_IMAGE_STORAGE)?,
                 sop_instance_uid: results.uids.instance(kind, index),
                 series_uid: results.uids.series(kind),
-                path,
+                path: path.clone(),
             });
+        }
+        if !outgoing.hand_over(files) {
+            break;
         }
     }
     Ok(objects)

@@ -2,7 +2,7 @@
 //!
 //! One file per kind of object: [`heatmap`] (a Secondary Capture series per sequence), [`card`] (one overview
 //! picture), [`sr`] (the structured report); [`result_json`](fn@result_json) and [`three_planes`] serve the command line. All
-//! objects share the modules of [`modules`] and the deterministic UIDs of [`uids`].
+//! objects share the modules of [`modules`] and the deterministic UIDs of [`uids`]; [`writing`] brings them to the disk.
 //!
 //! What holds: the same study, analysis, templates and configuration give the same bytes under the same UIDs;
 //! patient and study attributes are the source's own bytes; an object is on stable storage before [`render`]
@@ -18,11 +18,13 @@ pub mod result_json;
 pub mod sr;
 pub mod three_planes;
 pub mod uids;
+pub mod writing;
 
 pub use result_json::result_json;
 pub use three_planes::overview_png;
 pub use uids::content_digest;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -30,10 +32,11 @@ use crate::config;
 use crate::dicom::templates::Texts;
 use crate::dicom::{Dataset, InvalidUid, Templates, Uid};
 use crate::observe::events::report as events;
-use crate::spool::{self, SpoolError};
+use crate::spool::SpoolError;
 use crate::study::{Analysis, AssembledStudy, ObjectKind, RenderedObject, Revision, Standing};
 use modules::ContentTime;
 use uids::ResultUids;
+use writing::{Batch, Outgoing, write_beside};
 
 /// What must be said of every result of a model with that standing; nothing of one that learned from people.
 fn caveat(texts: &Texts, standing: Standing) -> Option<&String> {
@@ -140,36 +143,33 @@ pub fn render(
     revision: &Revision,
     directory: &Path,
 ) -> Result<Vec<RenderedObject>, ReportError> {
+    render_timed(study, analysis, templates, report, revision, directory, &mut Timings::default())
+}
+
+/// Milliseconds per part of rendering: `report_paint_t1` and `report_paint_flair` for the heatmap series,
+/// `report_documents` for card and structured report, and `report_write`, which happens beside them.
+pub type Timings = BTreeMap<String, f64>;
+
+/// [`render`], and how long each part took.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_timed(
+    study: &AssembledStudy,
+    analysis: &Analysis,
+    templates: &Templates,
+    report: &config::Report,
+    revision: &Revision,
+    directory: &Path,
+    timings_ms: &mut Timings,
+) -> Result<Vec<RenderedObject>, ReportError> {
     if !is_dicom(study) {
         return Ok(Vec::new());
     }
     let started = Instant::now();
     let results = Results::new(study, analysis, templates, report, revision);
-    let mut objects = Vec::new();
-    for outcome in &analysis.outcomes {
-        let Some(stack) = study.chosen(outcome.sequence) else { continue };
-        let Some(source) = stack.volume.as_ref() else { continue };
-        if outcome.heatmap.constant {
-            events::HeatmapConstant { study_uid: &study.study_uid, sequence: outcome.sequence.label() }.emit();
-        }
-        objects.extend(heatmap::write_series(&results, outcome, stack, source, directory)?);
-    }
-    let files = [card::card_object(&results)?, sr::report_object(&results)?];
-    let files = files.map(|(kind, sop_class, uid, bytes)| {
-        let path = heatmap::file_path(directory, &uid);
-        let series_uid = results.uids.series(kind);
-        (
-            RenderedObject { kind, sop_class_uid: sop_class, sop_instance_uid: uid, series_uid, path: path.clone() },
-            path,
-            bytes,
-        )
-    });
-    let mut batch = Vec::new();
-    for (object, path, bytes) in files {
-        objects.push(object);
-        batch.push((path, bytes));
-    }
-    spool::write_all_durably(&batch)?;
+    let (mut objects, writing) = write_beside(|outgoing| make(&results, directory, outgoing, timings_ms))?;
+    timings_ms.insert("report_write".to_owned(), writing.as_secs_f64() * 1e3);
     objects.sort_by_key(|o| ObjectKind::ALL.iter().position(|k| *k == o.kind));
     events::StudyReported {
         study_uid: &study.study_uid,
@@ -178,6 +178,42 @@ pub fn render(
         milliseconds: started.elapsed().as_secs_f64() * 1e3,
     }
     .emit();
+    Ok(objects)
+}
+
+/// Makes every object and hands its file over to be written.
+fn make(
+    results: &Results<'_>,
+    directory: &Path,
+    outgoing: &Outgoing,
+    timings_ms: &mut Timings,
+) -> Result<Vec<RenderedObject>, ReportError> {
+    let study = results.study;
+    let mut took = |what: &str, begun: Instant| {
+        timings_ms.insert(format!("report_{what}"), begun.elapsed().as_secs_f64() * 1e3);
+    };
+    let mut objects = Vec::new();
+    for outcome in &results.analysis.outcomes {
+        let Some(stack) = study.chosen(outcome.sequence) else { continue };
+        let Some(source) = stack.volume.as_ref() else { continue };
+        if outcome.heatmap.constant {
+            events::HeatmapConstant { study_uid: &study.study_uid, sequence: outcome.sequence.label() }.emit();
+        }
+        let begun = Instant::now();
+        objects.extend(heatmap::write_series(results, outcome, stack, source, directory, outgoing)?);
+        took(&format!("paint_{}", outcome.sequence.label().to_lowercase()), begun);
+    }
+    let begun = Instant::now();
+    let mut files = Batch::new();
+    for (kind, sop_class_uid, uid, bytes) in [card::card_object(results)?, sr::report_object(results)?] {
+        let path = heatmap::file_path(directory, &uid);
+        let series_uid = results.uids.series(kind);
+        objects.push(RenderedObject { kind, sop_class_uid, sop_instance_uid: uid, series_uid, path: path.clone() });
+        files.push((path, bytes));
+    }
+    took("documents", begun);
+    // Whether they can be written, the writer says.
+    let _ = outgoing.hand_over(files);
     Ok(objects)
 }
 
