@@ -195,6 +195,12 @@ impl Provider {
         }
     }
 
+    /// Whether the stem's [rewritten form](crate::network::stem_rewrite) is the faster one here: where pairs of channels
+    /// are multiplied at once, which is bfloat16 on the CPU.
+    pub fn wants_blocked_stem(self, precision: Precision) -> bool {
+        self == Provider::OpenVino && precision == Precision::Bf16
+    }
+
     /// A session on this provider and no other.
     ///
     /// # Errors
@@ -258,6 +264,14 @@ mod tests {
         assert!(Provider::Cpu.precision(&only(Precision::Bf16)).is_err());
         let tensorrt = Provider::TensorRt(0).precision(&only(Precision::Fp32));
         assert!(tf32_is_overridden() || tensorrt.unwrap_err().contains("tf32"));
+    }
+
+    #[test]
+    fn the_stem_is_rewritten_where_it_helps_and_nowhere_else() {
+        let candidates = Provider::candidates(Device::Auto);
+        let wants = |precision| candidates.iter().copied().filter(move |p| p.wants_blocked_stem(precision));
+        assert_eq!(wants(Precision::Bf16).collect::<Vec<_>>(), [Provider::OpenVino]);
+        assert_eq!(wants(Precision::Fp32).count(), 0);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use ort::value::TensorRef;
 
 use super::runtime::Provider;
 use crate::network::manifest::Precision;
+use crate::network::stem_rewrite::with_blocked_stem;
 use crate::network::writer::{CAM, INPUT, LOGITS};
 
 /// What the manifest promises about the graphs.
@@ -131,8 +132,10 @@ impl ModelSessions {
                     refusals: Vec::new(),
                 };
                 for (file, onnx) in files {
+                    let wants_blocked_stem = provider.wants_blocked_stem(precision);
+                    let rewritten = wants_blocked_stem.then(|| with_blocked_stem(onnx)).flatten();
                     let session = provider
-                        .open(environment, onnx, precision, threads)
+                        .open(environment, rewritten.as_deref().unwrap_or(onnx), precision, threads)
                         .map_err(|e| Failure::Provider(e.to_string()))?;
                     check_graph(model, file, &session, shapes).map_err(Failure::Graph)?;
                     sessions.folds.push(Fold { file: file.clone(), session });

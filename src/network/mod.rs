@@ -18,6 +18,7 @@ pub mod marker;
 pub mod model_folder;
 mod onnx;
 pub mod spec;
+pub mod stem_rewrite;
 pub mod weights;
 pub mod writer;
 

@@ -228,7 +228,7 @@ fn int(name: &str, value: i64) -> AttributeProto {
     AttributeProto { name: Some(name.into()), i: Some(value), ints: vec![], attribute_type: Some(ATTRIBUTE_INT) }
 }
 
-fn ints(name: &str, values: &[usize]) -> AttributeProto {
+pub(super) fn ints(name: &str, values: &[usize]) -> AttributeProto {
     let ints = values.iter().map(|&value| value as i64).collect();
     AttributeProto { name: Some(name.into()), i: None, ints, attribute_type: Some(ATTRIBUTE_INTS) }
 }
