@@ -114,7 +114,8 @@ export FCDD_BENCH_PYTHON ?= $(BENCH_PYTHON)
 .PHONY: bench
 bench: setup-trainer setup-test ## Measure the speed bars against their peers
 	@if [ "$(FCDD_BENCH_PYTHON)" = "$(BENCH_PYTHON)" ]; then .ci/setup/bench.sh $(SETUP)/bench; fi
-	$(CARGO) bench --locked --features train --bench rotation --bench loading --bench training_step
+	$(CARGO) bench --locked --features train --bench rotation --bench loading --bench training_step \
+		--bench inference --bench whole_study
 
 # More arguments of the measurement, e.g. RATES="--seeds 40"; `python3 benches/confound_rates.py --help` lists them.
 RATES ?=
