@@ -164,6 +164,34 @@ fn rescale_applies_per_slice() {
 }
 
 #[test]
+fn a_scale_that_no_scanner_writes_makes_no_volume() {
+    let table: [(&str, Option<&str>, Option<&str>); 6] = [
+        ("15 of 16 images have a Rescale Slope", None, Some("-1")),
+        ("15 of 16 images have a Rescale Intercept", Some("2"), None),
+        ("Rescale Slope is -2", Some("-2"), Some("-1")),
+        ("Rescale Slope is 0", Some("0"), Some("-1")),
+        ("Rescale Slope is 1000000000000", Some("1e12"), Some("-1")),
+        ("Rescale Intercept is 1000000000000", Some("2"), Some("1e12")),
+    ];
+    for (due, slope, intercept) in table {
+        // The image in the middle has another scale than the others.
+        let scale = |i: u32| if i == 8 { (slope, intercept) } else { (Some("2"), Some("-1")) };
+        let scaled = |i: u32| {
+            let with = |image: Image, tag, value: Option<&str>| match value {
+                Some(value) => image.with(tag, VR::DS, value),
+                None => image,
+            };
+            let (slope, intercept) = scale(i);
+            let image = with(image(1, i, f64::from(i)), tags::RESCALE_SLOPE, slope);
+            with(image, tags::RESCALE_INTERCEPT, intercept)
+        };
+        let study = assembled(&(0..16).map(scaled).collect::<Vec<_>>());
+        let SeriesVerdict::Unreadable { why } = &study.stacks[0].verdict else { panic!("not found: {due}") };
+        assert!(why.contains(due), "{why}, not {due}");
+    }
+}
+
+#[test]
 fn several_patients_and_our_own_results() {
     let own = |i: u32| {
         let result = image(9, i, f64::from(i)).with(tags::MANUFACTURER, VR::LO, identity::MANUFACTURER);

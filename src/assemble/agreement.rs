@@ -15,9 +15,11 @@ pub fn disagreement(files: &[ScannedFile], images: &[ImageRef]) -> Option<String
     if let Some(why) = images.iter().find_map(|place| image(place).rescale.as_ref().err()) {
         return Some(why.clone());
     }
-    let rescaled = images.iter().filter(|place| image(place).has_rescale).count();
-    if rescaled > 0 && rescaled < images.len() {
-        return Some(format!("{rescaled} of {} images have a Rescale Slope or Intercept", images.len()));
+    for (which, name) in ["Rescale Slope", "Rescale Intercept"].into_iter().enumerate() {
+        let rescaled = images.iter().filter(|place| image(place).has_rescale[which]).count();
+        if rescaled > 0 && rescaled < images.len() {
+            return Some(format!("{rescaled} of {} images have a {name}", images.len()));
+        }
     }
     let mut storages: BTreeMap<String, usize> = BTreeMap::new();
     for format in images.iter().filter_map(|place| files[place.file].format.as_ref()) {

@@ -21,6 +21,8 @@ pub struct Codestream {
     pub components: usize,
     /// Bits per sample.
     pub precision: u32,
+    /// Whether samples have a sign, where the codestream says.
+    pub is_signed: Option<bool>,
 }
 
 /// The byte ranges of each frame's fragments.
@@ -184,6 +186,7 @@ fn inspect_jpeg(stream: &[u8]) -> Result<Codestream, String> {
                     rows: be16(stream, at + 5)?,
                     columns: be16(stream, at + 7)?,
                     components: usize::from(*stream.get(at + 9)?),
+                    is_signed: None,
                 })
             };
             return read().ok_or_else(broken);
@@ -196,11 +199,14 @@ fn inspect_jpeg(stream: &[u8]) -> Result<Codestream, String> {
 fn inspect_jpeg2000(stream: &[u8]) -> Result<Codestream, String> {
     let read = || {
         (stream.get(2..4)? == [0xFF, 0x51]).then_some(())?;
+        // The decoder leaves the rest of the pixels at 0 where a component has fewer samples.
+        (stream.get(43..45)? == [1, 1]).then_some(())?;
         Some(Codestream {
             columns: be32(stream, 8)?.checked_sub(be32(stream, 16)?)?,
             rows: be32(stream, 12)?.checked_sub(be32(stream, 20)?)?,
             components: be16(stream, 40)?,
             precision: u32::from(*stream.get(42)? & 0x7F) + 1,
+            is_signed: Some(*stream.get(42)? & 0x80 != 0),
         })
     };
     read().ok_or_else(|| "the JPEG 2000 header is damaged".to_owned())
@@ -265,6 +271,21 @@ mod tests {
         let mut stream = vec![0xFF, 0xD8, 0xFF, 0xC3, 0, 11, 12, 1, 0, 0, 200, 1, 0, 0, 0];
         assert!(inspect(&stream).unwrap_err().contains("no end"));
         stream.extend([0xFF, 0xD9, 0]);
-        assert_eq!(inspect(&stream).unwrap(), Codestream { rows: 256, columns: 200, components: 1, precision: 12 });
+        assert_eq!(
+            inspect(&stream).unwrap(),
+            Codestream { rows: 256, columns: 200, components: 1, precision: 12, is_signed: None }
+        );
+    }
+
+    #[test]
+    fn a_jpeg_2000_says_its_sign_and_has_a_sample_for_each_pixel() {
+        // SIZ: 200 x 256, one component of 12 signed bits.
+        let mut stream = vec![0xFF, 0x4F, 0xFF, 0x51, 0, 41, 0, 0, 0, 0, 0, 200, 0, 0, 1, 0];
+        stream.resize(40, 0);
+        stream.extend([0, 1, 0x8B, 1, 1, 0xFF, 0xD9]);
+        let due = Codestream { rows: 256, columns: 200, components: 1, precision: 12, is_signed: Some(true) };
+        assert_eq!(inspect(&stream).unwrap(), due);
+        stream[43] = 2;
+        assert!(inspect(&stream).unwrap_err().contains("damaged"));
     }
 }

@@ -37,6 +37,10 @@ const MAX_FRAMES: usize = 65_536;
 const FARTHEST_MM: f64 = 1e5;
 /// ... or have other pixels (mm): no number of theirs is one that arithmetic loses.
 const PIXEL_SPACINGS_MM: RangeInclusive<f64> = 1e-3..=100.0;
+/// No scanner writes another Rescale Slope (a negative one would turn bright into dark) ...
+const RESCALE_SLOPES: RangeInclusive<f64> = 1e-9..=1e9;
+/// ... nor an intercept of more slopes than this: single precision would take neighbouring values for the same.
+const MOST_SLOPES_IN_INTERCEPT: f64 = 16_777_216.0;
 
 /// A file that belongs to no series, and why.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -95,8 +99,8 @@ pub struct Image {
     pub plane: Result<ImagePlane, String>,
     /// Rescale slope and intercept (1 and 0 where there are none), or what is there instead of numbers.
     pub rescale: Result<[f64; 2], String>,
-    /// Whether slope or intercept are there.
-    pub has_rescale: bool,
+    /// Whether slope and intercept are there.
+    pub has_rescale: [bool; 2],
     /// Instance Number.
     pub instance_number: Option<i64>,
     /// Image Type or Frame Type, values joined by backslashes.
@@ -461,7 +465,7 @@ fn image(
 }
 
 /// Slope and intercept, and whether there are any. What is there and no number must not be taken for 1 and 0.
-fn rescale(attributes: &Attributes) -> (Result<[f64; 2], String>, bool) {
+fn rescale(attributes: &Attributes) -> (Result<[f64; 2], String>, [bool; 2]) {
     let one = |tag: Tag, name: &str, absent: f64| match attributes.text(tag) {
         text if text.is_empty() => Ok((absent, false)),
         text => match attributes.numbers(tag).as_slice() {
@@ -470,13 +474,17 @@ fn rescale(attributes: &Attributes) -> (Result<[f64; 2], String>, bool) {
         },
     };
     let slope = one(tags::RESCALE_SLOPE, "Rescale Slope", 1.0).and_then(|(slope, is_there)| {
-        if slope == 0.0 { Err("Rescale Slope is 0".into()) } else { Ok((slope, is_there)) }
+        let is_usual = RESCALE_SLOPES.contains(&slope);
+        is_usual.then_some((slope, is_there)).ok_or_else(|| format!("Rescale Slope is {slope}"))
     });
     match (slope, one(tags::RESCALE_INTERCEPT, "Rescale Intercept", 0.0)) {
-        (Ok((slope, has_slope)), Ok((intercept, has_intercept))) => {
-            (Ok([slope, intercept]), has_slope || has_intercept)
+        (Ok((slope, _)), Ok((intercept, _))) if intercept.abs() > slope * MOST_SLOPES_IN_INTERCEPT => {
+            (Err(format!("Rescale Intercept is {intercept}, with a Rescale Slope of {slope}")), [true, true])
         }
-        (Err(why), _) | (_, Err(why)) => (Err(why), true),
+        (Ok((slope, has_slope)), Ok((intercept, has_intercept))) => {
+            (Ok([slope, intercept]), [has_slope, has_intercept])
+        }
+        (Err(why), _) | (_, Err(why)) => (Err(why), [true, true]),
     }
 }
 

@@ -155,6 +155,12 @@ fn job(compressed: &Compressed, limits: &DecodeLimits) -> Result<Job, String> {
                 found.0, found.1, found.2, due.0, due.1, due.2
             ));
         }
+        if let Some(is_signed) = stream.is_signed
+            && format.representation != Some(i64::from(is_signed))
+        {
+            let sign = if is_signed { "signed" } else { "unsigned" };
+            return Err(format!("the samples of the codestream are {sign}, the header says the opposite"));
+        }
         decoded_bits = if stream.precision <= 8 { 8 } else { 16 };
         if stream.precision > 16 || decoded_bits > format.bits_allocated {
             return Err(format!(
