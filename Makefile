@@ -93,6 +93,10 @@ SOAK_MINUTES ?= 60
 soak: setup ## Send studies without a break and see that memory, descriptors and queues stay flat (SOAK_MINUTES=60)
 	FCDD_SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --release --locked --test soak -- --include-ignored --nocapture
 
+.PHONY: test-files
+test-files: setup ## Assemble every reference set in each of some 30,000 damaged variants and count what became of them
+	FCDD_ALL_DAMAGE=1 $(CARGO) test --release --locked --test damaged_files_get_a_verdict -- --nocapture
+
 .PHONY: test-viewer
 test-viewer: setup-trainer setup-test setup-viewer ## Look at a study and its results in the OHIF viewer
 	$(CARGO) test --locked --features train --test results_show_in_ohif -- --ignored --nocapture
@@ -114,8 +118,8 @@ export FCDD_BENCH_PYTHON ?= $(BENCH_PYTHON)
 .PHONY: bench
 bench: setup-trainer setup-test ## Measure the speed bars against their peers
 	@if [ "$(FCDD_BENCH_PYTHON)" = "$(BENCH_PYTHON)" ]; then .ci/setup/bench.sh $(SETUP)/bench; fi
-	$(CARGO) bench --locked --features train --bench rotation --bench loading --bench training_step \
-		--bench inference --bench whole_study
+	$(CARGO) bench --locked --features train --bench rotation --bench loading --bench training_step --bench inference \
+		--bench whole_study --bench assembly
 
 # More arguments of the measurement, e.g. RATES="--seeds 40"; `python3 benches/confound_rates.py --help` lists them.
 RATES ?=
