@@ -52,7 +52,11 @@ impl Ledger {
 
 impl LedgerError {
     fn is_damage(&self) -> bool {
-        let (LedgerError::Open { source, .. } | LedgerError::Query { source, .. }) = self else { return false };
+        let source = match self {
+            LedgerError::Open { source, .. } => source,
+            LedgerError::Query { source, .. } => source.as_ref(),
+            _ => return false,
+        };
         let code = source.as_database_error().and_then(|error| error.code());
         // Extended codes keep the plain one in their lowest byte.
         code.and_then(|code| code.parse::<i64>().ok()).is_some_and(|code| CODES_OF_DAMAGE.contains(&(code & 0xFF)))

@@ -180,18 +180,11 @@ impl Ledger {
             .doing("list a study's objects")
     }
 
-    /// Writes the row of an object and its study's row, in one transaction. The study is made if it is new. A row
-    /// with the same path is replaced: the spool never replaces a file, so that file was gone in between.
+    /// Writes the row of an object and its study's row, in one transaction, and answers once it is committed. The study
+    /// is made if it is new. A row with the same path is replaced: the spool never replaces a file, so that file was
+    /// gone in between. Objects that come at the same time share a transaction.
     pub async fn record_instance(&self, new: &NewInstance) -> Result<Recorded, LedgerError> {
-        let doing = "record an instance";
-        let mut transaction = self.writer.begin_with("BEGIN IMMEDIATE").await.doing(doing)?;
-        let recorded = record_in(&mut transaction, new).await.doing(doing)?;
-        if matches!(recorded, Recorded::Elsewhere(_)) {
-            transaction.rollback().await.doing(doing)?;
-        } else {
-            transaction.commit().await.doing(doing)?;
-        }
-        Ok(recorded)
+        self.row_writer.write(new.clone()).await
     }
 
     /// Writes the row of a variant; the same variant has one row.
@@ -312,26 +305,17 @@ impl ReceivedFile {
 
 const FIND_INSTANCE: &str = "SELECT study_uid, path, dataset_sha256, late FROM instances WHERE sop_instance_uid = ?";
 
-async fn record_in(transaction: &mut Transaction<'_, Sqlite>, new: &NewInstance) -> Result<Recorded, sqlx::Error> {
-    let state: String = sqlx::query_scalar(
-        "INSERT INTO studies (study_uid, state, calling_ae, first_received_at, last_received_at, state_since)
-         VALUES (?1, ?2, ?3, ?4, ?4, ?4)
-         ON CONFLICT (study_uid) DO UPDATE SET
-             last_received_at = max(last_received_at, excluded.last_received_at),
-             calling_ae = CASE calling_ae WHEN '' THEN excluded.calling_ae ELSE calling_ae END
-         RETURNING state",
-    )
-    .bind(new.study_uid.as_str())
-    .bind(StudyState::Receiving.name())
-    .bind(&new.calling_ae)
-    .bind(new.received_at_ms)
-    .fetch_one(&mut **transaction)
-    .await?;
-    let is_late = state != StudyState::Receiving.name();
+/// Writes the rows of an object; nothing at all where it is [elsewhere](Recorded::Elsewhere).
+pub(super) async fn record_in(
+    transaction: &mut Transaction<'_, Sqlite>,
+    new: &NewInstance,
+) -> Result<Recorded, sqlx::Error> {
+    let receiving = StudyState::Receiving.name();
     let written = sqlx::query(
         "INSERT INTO instances (sop_instance_uid, study_uid, series_uid, sop_class_uid, transfer_syntax, path,
              dataset_bytes, dataset_sha256, association_id, received_at, late)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
+             coalesce((SELECT state <> ?11 FROM studies WHERE study_uid = ?2), FALSE))
          ON CONFLICT (sop_instance_uid) DO UPDATE SET
              series_uid = excluded.series_uid, sop_class_uid = excluded.sop_class_uid,
              transfer_syntax = excluded.transfer_syntax, dataset_bytes = excluded.dataset_bytes,
@@ -349,13 +333,28 @@ async fn record_in(transaction: &mut Transaction<'_, Sqlite>, new: &NewInstance)
     .bind(new.dataset_sha256.as_slice())
     .bind(new.association_id)
     .bind(new.received_at_ms)
-    .bind(is_late)
+    .bind(receiving)
     .execute(&mut **transaction)
     .await?;
     if written.rows_affected() == 0 {
         let row = sqlx::query(FIND_INSTANCE).bind(new.sop_instance_uid.as_str()).fetch_one(&mut **transaction).await?;
         return Ok(Recorded::Elsewhere(stored_instance(&row)?));
     }
+    let state: String = sqlx::query_scalar(
+        "INSERT INTO studies (study_uid, state, calling_ae, first_received_at, last_received_at, state_since)
+         VALUES (?1, ?2, ?3, ?4, ?4, ?4)
+         ON CONFLICT (study_uid) DO UPDATE SET
+             last_received_at = max(last_received_at, excluded.last_received_at),
+             calling_ae = CASE calling_ae WHEN '' THEN excluded.calling_ae ELSE calling_ae END
+         RETURNING state",
+    )
+    .bind(new.study_uid.as_str())
+    .bind(receiving)
+    .bind(&new.calling_ae)
+    .bind(new.received_at_ms)
+    .fetch_one(&mut **transaction)
+    .await?;
+    let is_late = state != receiving;
     if !is_late {
         return Ok(Recorded::InTime);
     }

@@ -17,6 +17,7 @@ pub mod refusals;
 pub mod removal;
 pub mod result_record;
 pub mod revisions;
+mod row_writer;
 pub mod studies;
 pub mod study_state;
 #[cfg(test)]
@@ -27,8 +28,10 @@ pub use damaged::SetAsideLedger;
 pub use study_state::StudyState;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use row_writer::RowWriter;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 
 /// What can go wrong with the ledger.
@@ -77,8 +80,8 @@ pub enum LedgerError {
     Query {
         /// What was being done, e.g. `record an instance`.
         doing: &'static str,
-        /// SQLite's reason.
-        source: sqlx::Error,
+        /// SQLite's reason; shared by everything that one transaction was to write.
+        source: Arc<sqlx::Error>,
     },
     /// A damaged ledger cannot be moved out of the way.
     #[error(
@@ -125,7 +128,7 @@ pub(crate) trait Doing<T> {
 
 impl<T> Doing<T> for Result<T, sqlx::Error> {
     fn doing(self, doing: &'static str) -> Result<T, LedgerError> {
-        self.map_err(|source| LedgerError::Query { doing, source })
+        self.map_err(|source| LedgerError::Query { doing, source: Arc::new(source) })
     }
 }
 
@@ -134,6 +137,7 @@ impl<T> Doing<T> for Result<T, sqlx::Error> {
 pub struct Ledger {
     pub(crate) writer: SqlitePool,
     pub(crate) readers: SqlitePool,
+    row_writer: RowWriter,
 }
 
 impl Ledger {
@@ -154,15 +158,17 @@ impl Ledger {
             .max_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
+            .test_before_acquire(false) // A connection to a file does not go stale.
             .connect_with(options.clone())
             .await
             .map_err(open_error)?;
         let readers = SqlitePoolOptions::new()
             .max_connections(4)
+            .test_before_acquire(false)
             .connect_with(options.read_only(true).create_if_missing(false))
             .await
             .map_err(open_error)?;
-        Ok(Ledger { writer, readers })
+        Ok(Ledger { row_writer: RowWriter::start(writer.clone()), writer, readers })
     }
 
     /// Opens a ledger that must be there already: for commands that look at a daemon's state.
