@@ -119,7 +119,7 @@ export FCDD_BENCH_PYTHON ?= $(BENCH_PYTHON)
 bench: setup-trainer setup-test ## Measure the speed bars against their peers
 	@if [ "$(FCDD_BENCH_PYTHON)" = "$(BENCH_PYTHON)" ]; then .ci/setup/bench.sh $(SETUP)/bench; fi
 	$(CARGO) bench --locked --features train --bench rotation --bench loading --bench training_step --bench inference \
-		--bench whole_study --bench assembly
+		--bench whole_study --bench assembly --bench receive --bench sending --bench ledger
 
 # More arguments of the measurement, e.g. RATES="--seeds 40"; `python3 benches/confound_rates.py --help` lists them.
 RATES ?=
