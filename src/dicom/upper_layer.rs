@@ -1,6 +1,6 @@
 //! The DICOM upper layer (PS3.8 section 9.3) on a connection: PDUs in, PDUs out, for acceptor and requestor.
 //!
-//! dicom-ul's codec reads and writes the PDUs; what is ours is the framing around it:
+//! dicom-ul's codec writes the PDUs and `pdu_reader` reads them; here is the framing around both:
 //!
 //! 1. A length is checked before anything is allocated for it, a PDU type before its length is believed.
 //! 2. A PDU is sent in one write, with Nagle's algorithm off; acknowledgements are not delayed while we read.
@@ -13,13 +13,14 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use dicom_ul::pdu::{
-    AbortRQSource, PDU_HEADER_SIZE, PDataValueType, Pdu, ReadError, UserVariableItem, WriteError, read_pdu, write_pdu,
-};
+use dicom_ul::pdu::{AbortRQSource, PDataValueType, Pdu, UserVariableItem, WriteError, write_pdu};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::identity::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
+use super::pdu_fault::PduFault;
+use super::pdu_reader::{PDU_HEADER_BYTES, read_body};
+use super::peer_text;
 use super::transport::Transport;
 
 /// Longest association PDU that is read, and the longest P-DATA-TF PDU that is sent, bytes without the header.
@@ -64,12 +65,12 @@ pub enum UpperLayerError {
         maximum: u32,
     },
     /// A PDU whose content is not as PS3.8 says.
-    #[error("the peer sent a {pdu} PDU that cannot be read: {source}")]
+    #[error("the peer sent a {pdu} PDU that cannot be read: {fault}")]
     Malformed {
         /// Name of the PDU.
         pdu: &'static str,
-        /// The codec's reason.
-        source: Box<ReadError>,
+        /// What is wrong in it.
+        fault: PduFault,
     },
     /// A PDU of ours cannot be encoded (an AE title over 16 characters, for instance).
     #[error("cannot encode a PDU for the peer: {0}")]
@@ -78,8 +79,10 @@ pub enum UpperLayerError {
     #[error("the peer closed the connection without a release or an abort")]
     Closed,
     /// The peer closed the connection inside a PDU.
-    #[error("the peer closed the connection in the middle of a PDU (after {received} bytes of it)")]
+    #[error("the peer closed the connection in the middle of a {pdu} (after {received} bytes of it)")]
     ClosedMidPdu {
+        /// Name of the PDU; `PDU` where its header is not whole.
+        pdu: &'static str,
         /// Bytes of the unfinished PDU.
         received: usize,
     },
@@ -132,6 +135,11 @@ impl PduStream {
         self.bytes_received
     }
 
+    /// Bytes of a PDU that is not whole yet.
+    pub fn unfinished_bytes(&self) -> usize {
+        self.incoming.len()
+    }
+
     /// Takes note of the peer's Maximum Length (PS3.8 annex D.1; 0 means no limit). Without it only short PDUs are sent.
     pub fn set_max_outgoing(&mut self, peer_max_pdu: u32) {
         self.max_outgoing = match peer_max_pdu {
@@ -147,35 +155,27 @@ impl PduStream {
 
     /// The next PDU. After [`UpperLayerError::Timeout`] it may be called again: what had arrived is kept.
     pub async fn receive(&mut self, deadline: Instant) -> Result<Pdu, UpperLayerError> {
-        let (pdu_bytes, pdu_name) = loop {
-            let wanted = match self.incoming.first_chunk::<6>() {
-                None => READ_AHEAD_BYTES,
+        let frame = loop {
+            let (wanted, pdu) = match self.incoming.first_chunk::<PDU_HEADER_BYTES>() {
+                None => (READ_AHEAD_BYTES, "PDU"),
                 Some(header) => {
                     let frame = self.check_header(*header)?;
                     match frame.pdu_bytes.checked_sub(self.incoming.len()) {
-                        None | Some(0) => break (frame.pdu_bytes, frame.name),
-                        Some(missing) => missing.max(READ_AHEAD_BYTES),
+                        None | Some(0) => break frame,
+                        Some(missing) => (missing.max(READ_AHEAD_BYTES), frame.name),
                     }
                 }
             };
             self.incoming.reserve(wanted);
-            self.fill(deadline).await?;
+            self.fill(pdu, deadline).await?;
         };
-        // Frozen without a copy; the buffer's memory is used again once the codec has dropped it.
-        let bytes = self.incoming.split_to(pdu_bytes).freeze();
-        let longest = ASSOCIATION_PDU_BYTES.max(self.max_incoming);
-        match read_pdu(bytes, longest, true) {
-            Ok(Some(pdu)) => Ok(pdu),
-            // The codec says "not yet" although the PDU is all there: a field is shorter than it claims.
-            Ok(None) => Err(UpperLayerError::Malformed {
-                pdu: pdu_name,
-                source: Box::new(dicom_ul::pdu::reader::Error::InvalidItemLength { length: 0 }),
-            }),
-            Err(source) => Err(UpperLayerError::Malformed { pdu: pdu_name, source: Box::new(source) }),
-        }
+        // Split off without a copy; the buffer's memory is used again once this is dropped.
+        let bytes = self.incoming.split_to(frame.pdu_bytes);
+        let body = bytes.get(PDU_HEADER_BYTES..).unwrap_or_default();
+        read_body(frame.pdu_type, body).map_err(|fault| UpperLayerError::Malformed { pdu: frame.name, fault })
     }
 
-    fn check_header(&self, header: [u8; 6]) -> Result<Frame, UpperLayerError> {
+    fn check_header(&self, header: [u8; PDU_HEADER_BYTES]) -> Result<Frame, UpperLayerError> {
         let [pdu_type, _, length @ ..] = header;
         let length = u32::from_be_bytes(length);
         let (name, maximum) = match pdu_type {
@@ -196,18 +196,18 @@ impl PduStream {
         if length > maximum {
             return Err(UpperLayerError::TooLong { pdu: name, length, maximum });
         }
-        Ok(Frame { name, pdu_bytes: PDU_HEADER_SIZE as usize + length as usize })
+        Ok(Frame { pdu_type, name, pdu_bytes: PDU_HEADER_BYTES + length as usize })
     }
 
-    /// One read from the connection. Cancelling it loses nothing.
-    async fn fill(&mut self, deadline: Instant) -> Result<(), UpperLayerError> {
+    /// One read from the connection, for a PDU of this name. Cancelling it loses nothing.
+    async fn fill(&mut self, pdu: &'static str, deadline: Instant) -> Result<(), UpperLayerError> {
         self.transport.before_read();
         let doing = "waiting for the peer";
         match timeout_at(deadline, self.transport.read_buf(&mut self.incoming)).await {
             Err(_) => Err(UpperLayerError::Timeout { doing }),
             Ok(Err(source)) => Err(UpperLayerError::Io { doing, source }),
             Ok(Ok(0)) if self.incoming.is_empty() => Err(UpperLayerError::Closed),
-            Ok(Ok(0)) => Err(UpperLayerError::ClosedMidPdu { received: self.incoming.len() }),
+            Ok(Ok(0)) => Err(UpperLayerError::ClosedMidPdu { pdu, received: self.incoming.len() }),
             Ok(Ok(read)) => {
                 self.bytes_received += read as u64;
                 Ok(())
@@ -305,6 +305,7 @@ impl PduStream {
 }
 
 struct Frame {
+    pdu_type: u8,
     name: &'static str,
     pdu_bytes: usize,
 }
@@ -326,7 +327,7 @@ fn what_else_it_is(first: &[u8]) -> &'static str {
 pub fn body_of(pdu: &Pdu) -> Result<Vec<u8>, UpperLayerError> {
     let mut bytes = Vec::new();
     write_pdu(&mut bytes, pdu).map_err(|e| UpperLayerError::Encode(Box::new(e)))?;
-    Ok(bytes.split_off(bytes.len().min(PDU_HEADER_SIZE as usize)))
+    Ok(bytes.split_off(bytes.len().min(PDU_HEADER_BYTES)))
 }
 
 /// The user information that we send in A-ASSOCIATE-RQ and -AC: Maximum Length and who we are (PS3.7 annex D.3.3).
@@ -352,7 +353,7 @@ pub fn peer_implementation(user_information: &[UserVariableItem]) -> String {
     for item in user_information {
         match item {
             UserVariableItem::ImplementationVersionName(text) | UserVariableItem::ImplementationClassUID(text) => {
-                words.push(text.trim_end_matches(['\0', ' ']));
+                words.push(peer_text::shown(text.trim_end_matches(['\0', ' '])));
             }
             _ => {}
         }

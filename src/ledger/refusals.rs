@@ -7,6 +7,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::studies::timestamp;
 use super::{Doing, Ledger, LedgerError, now_ms};
+use crate::dicom::peer_text::shown;
 
 /// Refusals that are kept per association. A peer that offers nothing but rubbish must not fill the ledger; the
 /// receipt counts all of them.
@@ -42,7 +43,7 @@ impl Ledger {
              WHERE (SELECT count(*) FROM refusals WHERE association_id = ?1) < ?6",
         )
         .bind(association_id)
-        .bind(sop_instance_uid.escape_debug().take(64).collect::<String>())
+        .bind(shown(sop_instance_uid))
         .bind(status)
         .bind(why)
         .bind(now_ms())
