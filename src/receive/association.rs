@@ -5,76 +5,37 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
 use tokio::time::Instant;
 
 use super::abort::AbortCause;
 use super::answers::{OtherAnswer, RefusalCause, Stored};
-use super::establish::{Refused, Shared, enough_room, establish};
-use super::negotiation::Context;
+use super::establish::{Established, Shared, enough_room};
+use super::negotiation::{Context, ContextAnswer};
 use super::object::{ReceivingObject, Refusal};
-use super::pace::{Pace, TooSlow, seconds};
-use super::receipt::{Account, End, Stop};
+use super::pace::{Pace, seconds};
+use super::patience::{Limit, wait_until};
+use super::receipt::{Account, End, Stop, Unserved};
 use super::store::settle;
 use crate::dicom::Uid;
 use crate::dicom::dimse::{CStoreRq, CStoreRsp, Command, MAX_COMMAND_BYTES, VERIFICATION};
-use crate::dicom::transport::Transport;
+use crate::dicom::peer_text::shown;
 use crate::dicom::upper_layer::{PduStream, UpperLayerError};
 use crate::ledger::associations::Outcome;
-use crate::observe::events::receive::{InstanceRefused, ReceiptIncomplete, StoreFailed};
+use crate::observe::events::receive::{InstanceRefused, ReceiptIncomplete, RequestNotServed, Sender, StoreFailed};
 use crate::spool::received_file::ReceivedHeader;
 use crate::spool::room::Level;
 use crate::study::in_flight::AssociationStudies;
 
-/// Serves a connection to its end. `None`: nothing was said, as by a port check, and no receipt is wanted.
-pub(super) async fn serve(
-    shared: Arc<Shared>,
-    transport: impl Transport + 'static,
-    turned_away: Option<String>,
-    account: Account,
-) -> Option<End> {
-    let mut stream = match PduStream::new(transport, shared.config.max_pdu_bytes) {
-        Ok(stream) => stream,
-        Err(error) => return Some(Stop::from(error).end),
-    };
-    match establish(&shared, &mut stream, turned_away, &account).await {
-        Ok(Some((contexts, association_id))) => {
-            let studies = shared.intake.in_flight.association();
-            let ends_at = Instant::now() + seconds(shared.config.association_timeout_s);
-            let queue = VecDeque::new();
-            let buffer = Vec::new();
-            let association =
-                Association { shared, stream, account, contexts, association_id, studies, ends_at, queue, buffer };
-            Some(association.run().await)
-        }
-        Ok(None) => None,
-        Err(Refused::Rejected(rejection)) => {
-            let deadline = Instant::now() + REJECT_TIMEOUT;
-            if stream.send(&Pdu::AssociationRJ(rejection.cause.answer()), deadline).await.is_ok() {
-                stream.close().await;
-            }
-            Some(End { outcome: Outcome::Rejected, why: rejection.why })
-        }
-        Err(Refused::Stopped(stop)) => {
-            if let Some(source) = stop.answer {
-                stream.abort(source).await;
-            }
-            Some(stop.end)
-        }
-    }
-}
-
-/// How long sending an A-ASSOCIATE-RJ may take.
-const REJECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// An established association.
-struct Association {
+pub(super) struct Association {
     shared: Arc<Shared>,
     stream: PduStream,
     account: Account,
     /// Accepted contexts only: nothing else may carry data.
     contexts: HashMap<u8, Context>,
+    refused_contexts: HashMap<u8, ContextAnswer>,
     association_id: i64,
     studies: AssociationStudies,
     ends_at: Instant,
@@ -82,6 +43,7 @@ struct Association {
     queue: VecDeque<PDataValue>,
     /// Memory for the next object.
     buffer: Vec<u8>,
+    unserved: Unserved,
 }
 
 /// What the next step of the message loop is about.
@@ -91,7 +53,26 @@ enum Incoming {
 }
 
 impl Association {
-    async fn run(mut self) -> End {
+    /// An association whose A-ASSOCIATE-AC has gone out.
+    pub(super) fn new(shared: Arc<Shared>, stream: PduStream, account: Account, established: Established) -> Self {
+        let Established { contexts, refused_contexts, association_id } = established;
+        Association {
+            studies: shared.intake.in_flight.association(),
+            ends_at: Instant::now() + seconds(shared.config.association_timeout_s),
+            queue: VecDeque::new(),
+            buffer: Vec::new(),
+            unserved: Unserved::default(),
+            shared,
+            stream,
+            account,
+            contexts,
+            refused_contexts,
+            association_id,
+        }
+    }
+
+    /// Serves it to its end.
+    pub(super) async fn run(mut self) -> End {
         let stop = loop {
             match self.message().await {
                 Ok(true) => {}
@@ -99,7 +80,7 @@ impl Association {
                     // The sender is done with its studies, whenever it gets round to closing the connection.
                     drop(self.studies);
                     self.stream.close().await;
-                    return End { outcome: Outcome::Released, why: "released by the peer".into() };
+                    return End { outcome: Outcome::Released, why: self.unserved.told("released by the peer") };
                 }
                 Err(stop) => break stop,
             }
@@ -108,7 +89,7 @@ impl Association {
         if let Some(source) = stop.answer {
             self.stream.abort(source).await;
         }
-        stop.end
+        End { why: self.unserved.told(&stop.end.why), ..stop.end }
     }
 
     /// One message; `false` after a release.
@@ -126,9 +107,10 @@ impl Association {
         let pace = Pace::new(Instant::now(), self.stream.bytes_received(), object_limit, config.min_bytes_per_s);
         let context_id = first.presentation_context_id;
         let Some(context) = self.contexts.get(&context_id).cloned() else {
+            let why = self.refused_contexts.get(&context_id).map_or("it was not proposed", |answer| answer.when());
             return Err(Stop::because(
                 AbortCause::ContextNotAccepted,
-                format!("data came on presentation context {context_id}, which was not accepted"),
+                format!("data came on presentation context {context_id}, which was not accepted: {why}"),
             ));
         };
         let command = self.command(first, &pace).await?;
@@ -140,10 +122,14 @@ impl Association {
             Command::CEchoRq { message_id } => {
                 let is_verification = context.abstract_syntax == VERIFICATION;
                 let answer = if is_verification { OtherAnswer::Echo } else { OtherAnswer::EchoElsewhere };
+                if answer != OtherAnswer::Echo {
+                    self.note_unserved("a C-ECHO on a context for a storage class", answer);
+                }
                 self.respond(context_id, &Command::CEchoRsp { message_id, status: answer.status() }).await?;
             }
             Command::OtherRq { command_field, message_id, has_dataset: false } => {
                 let status = OtherAnswer::UnofferedService.status();
+                self.note_unserved(&format!("command {command_field:04X}H"), OtherAnswer::UnofferedService);
                 if let Some(answer) = Command::response_to(command_field, message_id, status) {
                     self.respond(context_id, &answer).await?;
                 }
@@ -156,14 +142,23 @@ impl Association {
                     ),
                 ));
             }
-            Command::CStoreRsp(_) | Command::CEchoRsp { .. } | Command::OtherRsp { .. } => {
-                return Err(Stop::because(
-                    AbortCause::UnaskedResponse,
-                    "the peer sent a response to which there was no request",
-                ));
+            Command::CStoreRsp(_) => return Err(Stop::unasked("C-STORE response")),
+            Command::CEchoRsp { .. } => return Err(Stop::unasked("C-ECHO response")),
+            Command::OtherRsp { command_field, .. } => {
+                return Err(Stop::unasked(&format!("response {command_field:04X}H")));
             }
         }
         Ok(true)
+    }
+
+    /// Logs the first such request and counts all of them for the receipt.
+    fn note_unserved(&mut self, what: &str, answer: OtherAnswer) {
+        if self.unserved.note(what) {
+            let opening = self.account.receipt().opening.clone();
+            let sender =
+                Sender { association: self.association_id, peer: opening.peer, calling_ae: &opening.calling_ae };
+            RequestNotServed { sender, what, status: answer.status() }.emit();
+        }
     }
 
     /// Assembles a command set from its first fragment on.
@@ -313,11 +308,17 @@ impl Association {
         };
         let mut receipt = self.account.receipt();
         receipt.counts.refused += 1;
-        let (sop_instance, calling_ae) = (&request.sop_instance_uid, &receipt.opening.calling_ae);
+        let sender = Sender {
+            association: self.association_id,
+            peer: receipt.opening.peer,
+            calling_ae: &receipt.opening.calling_ae,
+        };
+        let sop_instance = &shown(&request.sop_instance_uid);
         if refusal.is_our_fault {
-            StoreFailed { sop_instance, calling_ae, error: &refusal.why }.emit();
+            StoreFailed { sop_instance, sender, error: &refusal.why }.emit();
         } else {
-            InstanceRefused { sop_instance, calling_ae, status: refusal.status, why: &refusal.why }.emit();
+            let nth = receipt.counts.refused;
+            InstanceRefused { sop_instance, sender, status: refusal.status, why: &refusal.why, nth }.emit();
         }
         Some(refusal)
     }
@@ -354,7 +355,7 @@ impl Association {
             if let Some(value) = self.queue.pop_front() {
                 return Ok(Incoming::Value(value));
             }
-            let (deadline, cause, why) = self.deadline(pace, idle_since);
+            let (deadline, limit) = self.wait_until(pace, idle_since);
             let interrupt = if pace.is_some() { &self.shared.cut } else { &self.shared.stop };
             let received = tokio::select! {
                 biased;
@@ -370,43 +371,16 @@ impl Association {
                 Ok(Pdu::AbortRQ { source }) => return Err(Stop::aborted_by_peer(&source)),
                 Ok(other) => return Err(Stop::unexpected(&other, "came within an association")),
                 // Bytes may have come meanwhile that buy more time.
-                Err(UpperLayerError::Timeout { .. }) if self.deadline(pace, idle_since).0 > Instant::now() => {}
-                Err(UpperLayerError::Timeout { .. }) => return Err(Stop::because(cause, why)),
+                Err(UpperLayerError::Timeout { .. }) if self.wait_until(pace, idle_since).0 > Instant::now() => {}
+                Err(UpperLayerError::Timeout { .. }) => {
+                    return Err(limit.reached(&self.shared.config, self.stream.unfinished_bytes()));
+                }
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// When waiting ends, why, and what the receipt says then.
-    fn deadline(&self, pace: Option<&Pace>, idle_since: Instant) -> (Instant, AbortCause, String) {
-        let config = &self.shared.config;
-        let (deadline, cause, why) = match pace.map(|pace| pace.deadline(self.stream.bytes_received())) {
-            None => {
-                let idle = idle_since + seconds(config.idle_timeout_s);
-                let why = format!("the peer was silent for {} s (receive.idle_timeout_s)", config.idle_timeout_s);
-                (idle, AbortCause::Silence, why)
-            }
-            Some((at, TooSlow::Total)) => {
-                let limit_s = config.object_timeout_s;
-                let why = format!("a message took longer than {limit_s} s (receive.object_timeout_s)");
-                (at, AbortCause::TooSlow, why)
-            }
-            Some((at, TooSlow::Rate)) => (
-                at,
-                AbortCause::TooSlow,
-                format!(
-                    "the peer sent slower than {} bytes per second (receive.min_bytes_per_s)",
-                    config.min_bytes_per_s
-                ),
-            ),
-        };
-        if self.ends_at < deadline {
-            let why = format!(
-                "the association lasted longer than {} s (receive.association_timeout_s)",
-                config.association_timeout_s
-            );
-            return (self.ends_at, AbortCause::LastedTooLong, why);
-        }
-        (deadline, cause, why)
+    fn wait_until(&self, pace: Option<&Pace>, idle_since: Instant) -> (Instant, Limit) {
+        wait_until(&self.shared.config, pace, self.stream.bytes_received(), idle_since, self.ends_at)
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::association::serve;
 use super::establish::Shared;
 use super::listener::Intake;
 use super::negotiation::Policy;
 use super::receipt::Account;
+use super::serve::serve;
 use crate::config;
 use crate::dicom::transport::Transport;
 use crate::ledger::associations::{Counts, Outcome};

@@ -9,12 +9,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::abort::AbortCause;
 use super::listener::Intake;
-use super::negotiation::{Context, Negotiated, Policy};
+use super::negotiation::{Context, ContextAnswer, Negotiated, Policy};
 use super::object::Refusal;
 use super::pace::seconds;
 use super::receipt::{Account, Stop};
 use super::rejection::Rejection;
+use super::waiting_room::{TurnedAway, unless_displaced};
 use crate::config;
+use crate::dicom::peer_text::shown;
 use crate::dicom::upper_layer::{
     APPLICATION_CONTEXT, PduStream, UpperLayerError, our_user_information, peer_implementation, peer_max_pdu,
 };
@@ -36,6 +38,16 @@ pub(super) struct Shared {
 /// How long a connection that will be turned away may take with its A-ASSOCIATE-RQ.
 pub const TURNED_AWAY_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// An association that was accepted.
+pub(super) struct Established {
+    /// Accepted contexts, by their id.
+    pub(super) contexts: HashMap<u8, Context>,
+    /// The other ones that were proposed.
+    pub(super) refused_contexts: HashMap<u8, ContextAnswer>,
+    /// The ledger's row.
+    pub(super) association_id: i64,
+}
+
 /// No association came about.
 pub(super) enum Refused {
     Rejected(Rejection),
@@ -48,23 +60,23 @@ impl From<Stop> for Refused {
     }
 }
 
-/// From the connection to the A-ASSOCIATE-AC: the accepted contexts and the ledger's row.
+/// From the connection to the A-ASSOCIATE-AC; `None` where the peer went away without a byte, or had to go for another.
 pub(super) async fn establish(
     shared: &Shared,
     stream: &mut PduStream,
-    turned_away: Option<String>,
+    turned_away: Option<&TurnedAway>,
     account: &Account,
-) -> Result<Option<(HashMap<u8, Context>, i64)>, Refused> {
-    let Some(request) = read_request(shared, stream, turned_away.is_some()).await? else { return Ok(None) };
+) -> Result<Option<Established>, Refused> {
+    let Some(request) = read_request(shared, stream, turned_away).await? else { return Ok(None) };
     {
         let mut receipt = account.receipt();
-        receipt.opening.calling_ae = request.calling_ae_title.clone();
-        receipt.opening.called_ae = request.called_ae_title.clone();
+        receipt.opening.calling_ae = shown(&request.calling_ae_title);
+        receipt.opening.called_ae = shown(&request.called_ae_title);
         receipt.opening.contexts_offered = request.presentation_contexts.len();
     }
-    let Negotiated { contexts, results } = shared.policy.answer(&request).map_err(Refused::Rejected)?;
-    if let Some(why) = turned_away {
-        return Err(Refused::Rejected(Rejection::congestion(why)));
+    let Negotiated { contexts, refused, results } = shared.policy.answer(&request).map_err(Refused::Rejected)?;
+    if let Some(turned_away) = turned_away {
+        return Err(Refused::Rejected(Rejection::congestion(turned_away.why.clone())));
     }
     if let Err(refusal) = enough_room(&shared.intake, Level::Low) {
         return Err(Refused::Rejected(Rejection::local_limit(refusal.why)));
@@ -97,29 +109,37 @@ pub(super) async fn establish(
         contexts_accepted: opening.contexts_accepted,
     }
     .emit();
-    Ok(Some((contexts, association_id)))
+    Ok(Some(Established { contexts, refused_contexts: refused, association_id }))
 }
 
-/// The A-ASSOCIATE-RQ; `None` where the peer went away without a byte.
+/// The A-ASSOCIATE-RQ; `None` where the peer went away without a byte, or had to go for another one.
 async fn read_request(
     shared: &Shared,
     stream: &mut PduStream,
-    is_turned_away: bool,
+    turned_away: Option<&TurnedAway>,
 ) -> Result<Option<AssociationRQ>, Stop> {
     let patience = seconds(shared.config.association_request_timeout_s);
-    let patience = if is_turned_away { patience.min(TURNED_AWAY_TIMEOUT) } else { patience };
+    let patience = if turned_away.is_some() { patience.min(TURNED_AWAY_TIMEOUT) } else { patience };
+    let receiving = unless_displaced(turned_away, stream.receive(Instant::now() + patience));
     let received = tokio::select! {
         biased;
         () = shared.stop.cancelled() => return Err(Stop::stopping()),
-        received = stream.receive(Instant::now() + patience) => received,
+        received = receiving => received,
     };
+    let Some(received) = received else { return Ok(None) };
     match received {
         Ok(Pdu::AssociationRQ(request)) => Ok(Some(request)),
         Ok(Pdu::AbortRQ { source }) => Err(Stop::aborted_by_peer(&source)),
         Ok(other) => Err(Stop::unexpected(&other, "came before an association was requested")),
         Err(UpperLayerError::Closed | UpperLayerError::Io { .. }) if stream.bytes_received() == 0 => Ok(None),
         Err(UpperLayerError::Timeout { .. }) => {
-            let why = format!("no association request came within {} s", patience.as_secs());
+            let mut why = match stream.unfinished_bytes() {
+                0 => format!("no association request came within {} s", patience.as_secs()),
+                bytes => format!("only {bytes} bytes of a PDU came within {} s", patience.as_secs()),
+            };
+            if let Some(turned_away) = turned_away {
+                why += &format!("; it would have been rejected: {}", turned_away.why);
+            }
             Err(Stop::because(AbortCause::NoRequestInTime, why))
         }
         Err(error) => Err(error.into()),

@@ -9,25 +9,24 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::association::serve;
 use super::establish::Shared;
 use super::negotiation::Policy;
 use super::receipt::{Account, End};
+use super::refused::{RefusedConnections, Why};
+use super::serve::serve;
+use super::waiting_room::{Place, TurnedAway, WaitingRoom};
 use crate::config;
 use crate::ledger::Ledger;
 use crate::ledger::associations::Outcome;
-use crate::observe::events::receive::{
-    AcceptFailed, AssociationClosed, AssociationPanicked, ConnectionRefused, Listening, ReceiptFailed,
-};
+use crate::observe::events::receive::{AcceptFailed, AssociationClosed, AssociationPanicked, Listening, ReceiptFailed};
 use crate::spool::Spool;
 use crate::spool::room::RoomWatch;
 use crate::study::InFlight;
 
-/// Connections over the limits that may wait for their transient reject at once; beyond this they are just closed.
-pub const MAX_TURNED_AWAY: usize = 32;
 /// Pauses after `accept` failed (too many open files, for instance): the first one, and the longest.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How long associations may take to say goodbye once the drain is over.
@@ -95,18 +94,24 @@ impl Listener {
             cut: cut.clone(),
         });
         let mut associations = JoinSet::new();
+        let mut refused = RefusedConnections::default();
         let mut pause = ACCEPT_PAUSE.0;
         loop {
             let accepted = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(_) = associations.join_next() => continue,
+                () = refused.wait() => {
+                    refused.tell(Instant::now());
+                    continue;
+                }
                 accepted = self.socket.accept() => accepted,
             };
             match accepted {
                 Ok((socket, peer)) => {
                     pause = ACCEPT_PAUSE.0;
-                    if let Some(admission) = admit(&shared.config, &limits, peer.ip().to_canonical()) {
+                    let admission = admit(&shared.config, &limits, peer.ip().to_canonical(), &mut refused);
+                    if let Some(admission) = admission {
                         associations.spawn(supervise(shared.clone(), socket, peer, admission));
                     }
                 }
@@ -123,6 +128,7 @@ impl Listener {
             }
         }
         drop(self.socket);
+        refused.tell_all();
         let all_ended = async |associations: &mut JoinSet<()>| while associations.join_next().await.is_some() {};
         if tokio::time::timeout(drain, all_ended(&mut associations)).await.is_err() {
             cut.cancel();
@@ -137,19 +143,28 @@ impl Listener {
 #[derive(Debug)]
 struct Limits {
     total: Arc<Semaphore>,
-    turned_away: Arc<Semaphore>,
+    waiting_room: WaitingRoom,
     per_peer: Arc<Mutex<HashMap<IpAddr, usize>>>,
     max_total: usize,
     max_per_peer: usize,
 }
 
-/// A connection may go on, as an association or to be told to come back later. Dropped when it ends.
+/// A connection may go on. Dropped when it ends.
 #[derive(Debug)]
-struct Admission {
-    /// Why it is told to come back later.
-    turned_away: Option<String>,
-    _permit: OwnedSemaphorePermit,
-    _peer: Option<PeerPermit>,
+enum Admission {
+    /// As an association.
+    Association { _total: OwnedSemaphorePermit, _peer: PeerPermit },
+    /// To be told to come back later.
+    TurnedAway(Place),
+}
+
+impl Admission {
+    fn turned_away(&self) -> Option<TurnedAway> {
+        match self {
+            Admission::Association { .. } => None,
+            Admission::TurnedAway(place) => Some(place.turned_away.clone()),
+        }
+    }
 }
 
 /// One connection of an address.
@@ -175,7 +190,7 @@ impl Limits {
     fn new(config: &config::Receive) -> Limits {
         Limits {
             total: Arc::new(Semaphore::new(config.max_associations.min(Semaphore::MAX_PERMITS))),
-            turned_away: Arc::new(Semaphore::new(MAX_TURNED_AWAY)),
+            waiting_room: WaitingRoom::default(),
             per_peer: Arc::default(),
             max_total: config.max_associations,
             max_per_peer: config.max_associations_per_peer,
@@ -194,33 +209,37 @@ impl Limits {
 }
 
 /// Decides about a connection before a byte of it is read. `None`: it is closed at once.
-fn admit(config: &config::Receive, limits: &Limits, peer: IpAddr) -> Option<Admission> {
+fn admit(
+    config: &config::Receive,
+    limits: &Limits,
+    peer: IpAddr,
+    refused: &mut RefusedConnections,
+) -> Option<Admission> {
     let allowed = &config.allowed_addresses;
     if !allowed.is_empty() && !allowed.iter().any(|address| address.to_canonical() == peer) {
-        ConnectionRefused { peer, why: "the address is not in receive.allowed_addresses" }.emit();
+        refused.note(peer, Why::AddressNotAllowed, Instant::now());
         return None;
     }
-    let peer_permit = limits.peer_permit(peer);
-    let turned_away = match &peer_permit {
+    // The address's permit is given back where there is no place: being told to come back later must not cost it one.
+    let why = match limits.peer_permit(peer) {
         None => format!("this address has {} associations already", limits.max_per_peer),
-        Some(_) => match limits.total.clone().try_acquire_owned() {
-            Ok(permit) => return Some(Admission { turned_away: None, _permit: permit, _peer: peer_permit }),
+        Some(peer) => match limits.total.clone().try_acquire_owned() {
+            Ok(total) => return Some(Admission::Association { _total: total, _peer: peer }),
             Err(_) => format!("there are {} associations already", limits.max_total),
         },
     };
-    let Ok(permit) = limits.turned_away.clone().try_acquire_owned() else {
-        ConnectionRefused { peer, why: "too many connections are waiting to be turned away" }.emit();
-        return None;
-    };
-    // The address's permit is given back at once: being told to come back later must not cost it a place.
-    Some(Admission { turned_away: Some(turned_away), _permit: permit, _peer: None })
+    let (place, displaced) = limits.waiting_room.enter(peer, why);
+    if let Some(displaced) = displaced {
+        refused.note(displaced, Why::Displaced, Instant::now());
+    }
+    Some(Admission::TurnedAway(place))
 }
 
 /// Serves one connection in a task of its own, so that a defect in it ends there, and writes its receipt.
 async fn supervise(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, admission: Admission) {
     let account = Account::new(peer);
-    let turned_away = admission.turned_away.clone();
-    let task = AbortOnDropHandle::new(tokio::spawn(serve(shared.clone(), socket, turned_away, account.clone())));
+    let serving = serve(shared.clone(), socket, admission.turned_away(), account.clone());
+    let task = AbortOnDropHandle::new(tokio::spawn(serving));
     let end = match task.await {
         Ok(None) => return,
         Ok(Some(end)) => end,

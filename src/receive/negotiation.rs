@@ -10,6 +10,7 @@ use super::rejection::{Rejection, RejectionCause};
 use crate::config;
 use crate::dicom::dimse::VERIFICATION;
 use crate::dicom::identifying::IMPLICIT_VR_LITTLE_ENDIAN;
+use crate::dicom::peer_text::shown;
 use crate::dicom::upper_layer::APPLICATION_CONTEXT;
 
 /// Transfer syntaxes that are accepted, with their names. Storing needs no decoder: some of these nobody here
@@ -89,8 +90,10 @@ impl ContextAnswer {
 /// An association that may begin.
 #[derive(Debug)]
 pub(super) struct Negotiated {
-    /// By context id.
+    /// Those that were accepted, by context id.
     pub(super) contexts: HashMap<u8, Context>,
+    /// Those that were not, by context id.
+    pub(super) refused: HashMap<u8, ContextAnswer>,
     /// For the A-ASSOCIATE-AC, in the order of the request.
     pub(super) results: Vec<PresentationContextResult>,
 }
@@ -120,15 +123,15 @@ impl Policy {
         if application_context != APPLICATION_CONTEXT {
             return Err(Rejection::new(
                 RejectionCause::ApplicationContext,
-                format!("application context {application_context:?} is not DICOM's"),
+                format!("application context \"{}\" is not DICOM's", shown(application_context)),
             ));
         }
         if !self.called.contains(&request.called_ae_title) {
             return Err(Rejection::new(
                 RejectionCause::CalledAeTitle,
                 format!(
-                    "called AE title {:?} is not ours (receive.ae_title, receive.called_ae_titles)",
-                    request.called_ae_title
+                    "called AE title \"{}\" is not ours (receive.ae_title, receive.called_ae_titles)",
+                    shown(&request.called_ae_title)
                 ),
             ));
         }
@@ -137,14 +140,18 @@ impl Policy {
         if !is_an_ae_title || !(self.calling.is_empty() || self.calling.contains(calling)) {
             return Err(Rejection::new(
                 RejectionCause::CallingAeTitle,
-                format!("calling AE title {calling:?} is not allowed (receive.allowed_calling_ae_titles)"),
+                format!("calling AE title \"{}\" is not allowed (receive.allowed_calling_ae_titles)", shown(calling)),
             ));
         }
         self.contexts(&request.presentation_contexts)
     }
 
     fn contexts(&self, proposed: &[PresentationContextProposed]) -> Result<Negotiated, Rejection> {
-        let mut negotiated = Negotiated { contexts: HashMap::new(), results: Vec::with_capacity(proposed.len()) };
+        let mut negotiated = Negotiated {
+            contexts: HashMap::new(),
+            refused: HashMap::new(),
+            results: Vec::with_capacity(proposed.len()),
+        };
         let mut ids = HashSet::new();
         for context in proposed {
             // PS3.8 section 9.3.2.2: odd, each once.
@@ -175,6 +182,8 @@ impl Policy {
                         transfer_syntax: transfer_syntax.to_owned(),
                     },
                 );
+            } else {
+                negotiated.refused.insert(context.id, answer);
             }
             negotiated.results.push(PresentationContextResult {
                 id: context.id,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dicom_ul::pdu::{AbortRQSource, Pdu};
 
 use super::abort::AbortCause;
+use crate::dicom::peer_text::shown;
 use crate::dicom::upper_layer::UpperLayerError;
 use crate::ledger::associations::{Counts, Opening, Outcome};
 
@@ -37,6 +38,33 @@ impl Account {
     /// Numbers are never left half-changed, so a panic elsewhere does not make them wrong.
     pub(super) fn receipt(&self) -> MutexGuard<'_, Receipt> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Requests of an association that were answered with a failure and concern no object.
+#[derive(Debug, Default)]
+pub(super) struct Unserved {
+    count: u64,
+    first: String,
+}
+
+impl Unserved {
+    /// Takes note of one; whether it is the first.
+    pub(super) fn note(&mut self, what: &str) -> bool {
+        self.count += 1;
+        if self.count == 1 {
+            self.first = what.to_owned();
+        }
+        self.count == 1
+    }
+
+    /// How the association ended, with these requests, if there were any.
+    pub(super) fn told(&self, ending: &str) -> String {
+        match self.count {
+            0 => ending.to_owned(),
+            1 => format!("{ending}; it asked for what is not served: {}", self.first),
+            count => format!("{ending}; it asked {count} times for what is not served, first: {}", self.first),
+        }
     }
 }
 
@@ -74,13 +102,19 @@ impl Stop {
         Stop { end: End { outcome: Outcome::AbortedByPeer, why: format!("the peer aborted ({by})") }, answer: None }
     }
 
+    /// A response came, of this kind.
+    pub(super) fn unasked(response: &str) -> Stop {
+        let why = format!("the peer sent a {response} to which there was no request");
+        Stop::because(AbortCause::UnaskedResponse, why)
+    }
+
     pub(super) fn unexpected(pdu: &Pdu, state: &str) -> Stop {
         Stop::because(AbortCause::UnexpectedPdu, format!("{} {state}", pdu_name(pdu)))
     }
 
     /// Adds which object was under way.
     pub(super) fn during(mut self, sop_instance_uid: &str, dataset_bytes: u64) -> Stop {
-        let shown: String = sop_instance_uid.escape_debug().take(64).collect();
+        let shown = shown(sop_instance_uid);
         self.end.why +=
             &format!(", while object {shown} was under way ({dataset_bytes} bytes of it had come; it was discarded)");
         self

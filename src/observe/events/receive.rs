@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::dicom::dimse::Status;
 use crate::ledger::associations::{Counts, Outcome};
+use crate::ledger::refusals::KEPT_PER_ASSOCIATION;
 use crate::observe::metrics::Counter;
 
 static ASSOCIATIONS: Counter = Counter::new("fcdd_receive_associations_total", "Associations that were established.");
@@ -73,7 +74,7 @@ impl AcceptFailed<'_> {
     }
 }
 
-/// A connection was closed before anything was read from it.
+/// A connection was closed without an answer.
 #[derive(Debug)]
 pub struct ConnectionRefused<'a> {
     /// The peer's address.
@@ -85,8 +86,34 @@ pub struct ConnectionRefused<'a> {
 impl ConnectionRefused<'_> {
     /// Logs and counts.
     pub fn emit(&self) {
+        self.count();
+        tracing::warn!(peer = %self.peer, why = self.why, "connection closed without an answer");
+    }
+
+    /// Counts: one of many, of which [`ConnectionsRefused`] will tell.
+    pub fn count(&self) {
         REJECTED.increment();
-        tracing::warn!(peer = %self.peer, why = self.why, "connection refused");
+    }
+}
+
+/// Further connections were closed without an answer since the last line of this kind.
+#[derive(Debug)]
+pub struct ConnectionsRefused<'a> {
+    /// How many; each is counted already.
+    pub count: u64,
+    /// The address of the last one.
+    pub last: IpAddr,
+    /// Why.
+    pub why: &'a str,
+}
+
+impl ConnectionsRefused<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        tracing::warn!(
+            count = self.count, last_peer = %self.last, why = self.why,
+            "further connections closed without an answer"
+        );
     }
 }
 
@@ -264,29 +291,71 @@ impl ReceiptIncomplete<'_> {
     }
 }
 
+/// Who sent something, in the words of its association's receipt.
+#[derive(Debug, Clone, Copy)]
+pub struct Sender<'a> {
+    /// The association's row.
+    pub association: i64,
+    /// The peer's address.
+    pub peer: SocketAddr,
+    /// Who called.
+    pub calling_ae: &'a str,
+}
+
+/// Refused objects that get a line of their own per association: as many as the ledger keeps. A peer that offers nothing
+/// but rubbish must not fill the log; the receipt counts all of them.
+const REFUSALS_LOGGED: u64 = KEPT_PER_ASSOCIATION as u64;
+
 /// An object was answered with a failure for a reason of the sender's.
 #[derive(Debug)]
 pub struct InstanceRefused<'a> {
-    /// The object as the command names it, not checked.
+    /// The object as the command names it, fit to be shown.
     pub sop_instance: &'a str,
     /// Who sent it.
-    pub calling_ae: &'a str,
+    pub sender: Sender<'a>,
     /// The DIMSE status.
     pub status: Status,
     /// One sentence.
     pub why: &'a str,
+    /// Refused objects of this association, with this one.
+    pub nth: u64,
 }
 
 impl InstanceRefused<'_> {
     /// Logs and counts.
     pub fn emit(&self) {
         REFUSED.increment();
+        let Sender { association, peer, calling_ae } = self.sender;
+        let (sop_instance, status, why) = (self.sop_instance, self.status, self.why);
+        if self.nth > REFUSALS_LOGGED {
+            tracing::debug!(association, %peer, calling_ae, sop_instance, %status, why, "object refused");
+            return;
+        }
+        tracing::warn!(association, %peer, calling_ae, sop_instance, %status, why, "object refused");
+        if self.nth == REFUSALS_LOGGED {
+            tracing::warn!(association, %peer, calling_ae, "further refusals are only counted in the receipt");
+        }
+    }
+}
+
+/// A request that concerns no object was answered with a failure; the first of its association.
+#[derive(Debug)]
+pub struct RequestNotServed<'a> {
+    /// Who sent it.
+    pub sender: Sender<'a>,
+    /// What was asked for.
+    pub what: &'a str,
+    /// The DIMSE status of the answer.
+    pub status: Status,
+}
+
+impl RequestNotServed<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        let Sender { association, peer, calling_ae } = self.sender;
         tracing::warn!(
-            sop_instance = self.sop_instance.escape_debug().to_string(),
-            calling_ae = self.calling_ae,
-            status = %self.status,
-            why = self.why,
-            "object refused"
+            association, %peer, calling_ae, status = %self.status, why = self.what,
+            "request not served; only C-STORE and C-ECHO are"
         );
     }
 }
@@ -297,7 +366,7 @@ pub struct StoreFailed<'a> {
     /// The object.
     pub sop_instance: &'a str,
     /// Who sent it.
-    pub calling_ae: &'a str,
+    pub sender: Sender<'a>,
     /// The reason.
     pub error: &'a str,
 }
@@ -307,9 +376,10 @@ impl StoreFailed<'_> {
     pub fn emit(&self) {
         REFUSED.increment();
         STORE_FAILURES.increment();
+        let Sender { association, peer, calling_ae } = self.sender;
         tracing::error!(
+            association, %peer, calling_ae,
             sop_instance = self.sop_instance,
-            calling_ae = self.calling_ae,
             error = self.error,
             "object not stored; the sender was told to try again later"
         );
