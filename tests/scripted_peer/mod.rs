@@ -95,22 +95,33 @@ impl Answer {
 
     /// Status and Error Comment of a response.
     pub fn status(&self) -> (u16, String) {
+        let elements = self.command_elements();
+        let comment = elements.get(&0x0902).map(|value| String::from_utf8_lossy(value).trim_end().to_owned());
+        (number(elements.get(&0x0900).expect("a response has a status")), comment.unwrap_or_default())
+    }
+
+    /// Command Field of a response.
+    pub fn command_field(&self) -> u16 {
+        number(self.command_elements().get(&0x0100).expect("a response has a command field"))
+    }
+
+    /// The elements of group 0000, by number.
+    fn command_elements(&self) -> BTreeMap<u16, &[u8]> {
         let Answer::Pdu(0x04, body) = self else { panic!("no P-DATA-TF: {self:?}") };
         // Item length (4), context id (1), message control header (1), then elements: tag (4), length (4), value.
-        let (mut rest, mut status, mut comment) = (&body[6..], None, String::new());
+        let (mut rest, mut elements) = (&body[6..], BTreeMap::new());
         while !rest.is_empty() {
             let element = u16::from_le_bytes([rest[2], rest[3]]);
             let length = u32::from_le_bytes([rest[4], rest[5], rest[6], rest[7]]) as usize;
-            let value = &rest[8..8 + length];
-            match element {
-                0x0900 => status = Some(u16::from_le_bytes([value[0], value[1]])),
-                0x0902 => comment = String::from_utf8_lossy(value).trim_end().to_owned(),
-                _ => {}
-            }
+            elements.insert(element, &rest[8..8 + length]);
             rest = &rest[8 + length..];
         }
-        (status.expect("a response has a status"), comment)
+        elements
     }
+}
+
+fn number(value: &[u8]) -> u16 {
+    u16::from_le_bytes([value[0], value[1]])
 }
 
 /// One connection of the peer.
