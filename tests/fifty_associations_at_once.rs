@@ -81,8 +81,9 @@ async fn all_at_once(address: SocketAddr, studies: &Arc<Vec<Study>>, sent: &Sent
         let (studies, sent) = (studies.clone(), sent.clone());
         sending.spawn(async move {
             let mut peer = if is_accepted(&answer) { peer } else { come_back(address).await };
-            let all = (0..studies[0].objects.len()).flat_map(|place| studies.iter().map(move |study| (study, place)));
-            for (study, place) in all.skip(number).step_by(AT_ONCE) {
+            let (places, of_all) = (studies[0].objects.len(), studies.len());
+            for turn in (number..places * of_all).step_by(AT_ONCE) {
+                let (study, place) = (&studies[turn % of_all], turn / of_all);
                 assert!(store(&mut peer, study, place, &sent).await, "the association lasts");
             }
             peer.release().await;
