@@ -16,6 +16,7 @@ mod arrival_times;
 mod completion_watch;
 mod housekeeping;
 mod model_watch;
+mod tick;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::WakeUps;
+use super::tick::Tick;
 use crate::config::Config;
 use crate::dicom::Uid;
 use crate::ledger::outside_writes::OutsideWrites;
@@ -21,7 +22,7 @@ use crate::spool::{Spool, SpoolError};
 
 /// The only regular wake-up of an idle daemon: with what little else there is, less than one in a second. What is done in
 /// each needs no other thread.
-const TICK: Duration = Duration::from_millis(1500);
+const TICK: Duration = Duration::from_secs(2);
 const METRICS_EVERY: Duration = Duration::from_secs(15);
 const EXPIRY_EVERY: Duration = Duration::from_secs(60);
 
@@ -44,6 +45,7 @@ impl Housekeeping {
         let mut metrics_written: Option<Instant> = None;
         let mut expired: Option<Instant> = None;
         let mut outside_writes = OutsideWrites::new(&self.spool.ledger_path());
+        let tick = Tick::every(TICK);
         let mut spool_is_there = true;
         let mut clock = Clock::new();
         let is_due = |last: Option<Instant>, every: Duration| last.is_none_or(|at| at.elapsed() >= every);
@@ -77,7 +79,7 @@ impl Housekeeping {
             }
             tokio::select! {
                 _ = stop.cancelled() => return,
-                _ = tokio::time::sleep(TICK) => {}
+                () = tick.next() => {}
             }
         }
     }

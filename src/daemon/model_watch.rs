@@ -107,12 +107,13 @@ pub(super) async fn run(
         };
         tokio::select! {
             _ = stop.cancelled() => break,
-            _ = changed.notified() => {}
             () = another_try => {}
-        }
-        tokio::select! {
-            _ = stop.cancelled() => break,
-            _ = tokio::time::sleep(SETTLE) => {}
+            _ = changed.notified() => {
+                tokio::select! {
+                    _ = stop.cancelled() => break,
+                    _ = tokio::time::sleep(SETTLE) => {}
+                }
+            }
         }
     }
     drop(watcher);
