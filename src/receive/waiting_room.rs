@@ -16,7 +16,14 @@ pub const MAX_TURNED_AWAY: usize = 32;
 
 /// The places.
 #[derive(Debug, Clone, Default)]
-pub(super) struct WaitingRoom(Arc<Mutex<VecDeque<Waiting>>>);
+pub(super) struct WaitingRoom(Arc<Mutex<Places>>);
+
+#[derive(Debug, Default)]
+struct Places {
+    waiting: VecDeque<Waiting>,
+    /// Of the next one who enters; no number is given twice.
+    next_number: u64,
+}
 
 #[derive(Debug)]
 struct Waiting {
@@ -65,8 +72,10 @@ pub(super) struct Place {
 impl WaitingRoom {
     /// A place for a connection from `peer`; and who was closed without an answer for it, if anybody was.
     pub(super) fn enter(&self, peer: IpAddr, why: String) -> (Place, Option<IpAddr>) {
-        let mut waiting = self.lock();
-        let number = waiting.back().map_or(0, |last| last.number + 1);
+        let mut places = self.lock();
+        let Places { waiting, next_number } = &mut *places;
+        let number = *next_number;
+        *next_number += 1;
         let longest = if waiting.len() < MAX_TURNED_AWAY { None } else { waiting.pop_front() };
         let turned_away = TurnedAway { why, has_to_go: CancellationToken::new(), is_answered: Arc::default() };
         waiting.push_back(Waiting { peer, turned_away: turned_away.clone(), number });
@@ -78,14 +87,14 @@ impl WaitingRoom {
         (Place { room: self.clone(), number, turned_away }, displaced)
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, Places> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.room.lock().retain(|waiting| waiting.number != self.number);
+        self.room.lock().waiting.retain(|waiting| waiting.number != self.number);
     }
 }
 
