@@ -24,6 +24,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::assemble::admission::{Admission, InvalidPattern};
 use crate::config::Config;
@@ -98,6 +99,7 @@ pub async fn run(config: Config) -> Result<(), DaemonError> {
 /// Runs the daemon until `stop` is cancelled.
 pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), DaemonError> {
     let config = Arc::new(config);
+    let still_starting = AbortOnDropHandle::new(tokio::spawn(say_that_start_up_goes_on()));
     if config.spool.mounted {
         sentinel::require(&config.spool.directory)?;
     }
@@ -176,6 +178,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Daemon
         .run(stop.clone()),
     );
 
+    drop(still_starting);
     events::Ready { address, ae_title: &config.receive.ae_title, models: &models }.emit();
     // Outside systemd there is nobody to notify, which is no error.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -191,6 +194,18 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Daemon
     ledger.close().await;
     events::Stopped { in_time }.emit();
     Ok(())
+}
+
+/// Checking the ledger of a million studies, or rebuilding a lost one from the spool, takes longer than systemd waits for
+/// a service to start: it is told that the start goes on, for an hour at most.
+async fn say_that_start_up_goes_on() {
+    const EVERY: Duration = Duration::from_secs(60);
+    const AT_MOST: u32 = 60;
+    for _ in 0..AT_MOST {
+        let within = u32::try_from((2 * EVERY).as_micros()).unwrap_or(u32::MAX);
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::ExtendTimeoutUsec(within)]);
+        tokio::time::sleep(EVERY).await;
+    }
 }
 
 fn cancel_on_signal(stop: CancellationToken) -> Result<(), DaemonError> {
