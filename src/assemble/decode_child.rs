@@ -391,7 +391,8 @@ mod tests {
 
     #[test]
     fn a_series_has_one_deadline_however_many_children_it_needs() {
-        let limits = DecodeLimits { executable: Some("/bin/cat".into()), ..DecodeLimits::default() };
+        let folder = tempfile::tempdir().unwrap();
+        let limits = stand_in(folder.path(), "exec sleep 600");
         let over = Instant::now();
         let error = decode(&rle_job(), &[Cow::Owned(rle_frame(&[0]))], &limits, over, |_, _| Ok(())).unwrap_err();
         assert!(error.contains("took longer"), "{error}");
