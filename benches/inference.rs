@@ -54,7 +54,7 @@ fn main() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let model = folder.path().join("resnet18");
     random_model::write("t1", 18, &model);
-    let python = std::env::var_os("FCDD_BENCH_PYTHON").filter(|python| has_openvino(python));
+    let python = std::env::var_os("FCDD_BENCH_PYTHON").filter(has_openvino);
     println!("ResNet-18 160x192x160, random weights, {threads} thread(s), {}:", machine());
     if python.is_none() {
         println!("  no peer (set FCDD_BENCH_PYTHON to a Python with OpenVINO), so no ratio to OpenVINO");

@@ -41,7 +41,7 @@ async fn hostile_peers_harm_nobody() {
     drop(occasions);
     let good = good.await.expect("the good peer is never harmed");
     println!("{} conversations; the good peer stored {} objects meanwhile", played.len(), good.len());
-    assert!(played.len() >= 1000 && good.len() > played.len());
+    assert!(played.len() >= 1000 && good.len() >= played.len());
     memory.assert_small("hostile peers");
 
     // Then every receipt and every line is written.

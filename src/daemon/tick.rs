@@ -42,6 +42,10 @@ fn timer(period: Duration) -> io::Result<AsyncFd<OwnedFd>> {
     let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
     let period = Timespec { tv_sec: period.as_secs() as i64, tv_nsec: period.subsec_nanos().into() };
     timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: period, it_value: period })?;
+    #[expect(
+        deprecated,
+        reason = "unsound for what does not own its descriptor, which this does; its successor is unsafe"
+    )]
     AsyncFd::with_interest(timer, Interest::READABLE)
 }
 

@@ -377,7 +377,7 @@ mod tests {
         let value = [0, 0, 0, 3, 1, 2, 7, 0, 0, 1, 0, 1, 2];
         assert_eq!(
             fault(0x04, &value),
-            "the presentation data value at byte 14 claims 65537 bytes, 2 are left in the PDU"
+            "the presentation data value at byte 14 claims 256 bytes, 2 are left in the PDU"
         );
         assert!(fault(0x03, &[0, 9, 9, 9]).contains("result 9, source 9, reason 9"));
     }

@@ -111,7 +111,7 @@ fn block_weights(tensor: &mut TensorProto) -> Option<()> {
     for (at, value) in old.into_iter().enumerate() {
         let (e, b, a, c) = (at % KERNEL, at / KERNEL % KERNEL, at / KERNEL.pow(2) % KERNEL, at / KERNEL.pow(3));
         // The table above: b = 2t + p - 1.
-        let [(t, p), (u, q)] = [b, e].map(|weight| ((weight + 1) / 2, (weight + 1) % 2));
+        let [(t, p), (u, q)] = [b, e].map(|weight| (weight.div_ceil(2), (weight + 1) % 2));
         new[(((c * BLOCK + 2 * p + q) * KERNEL + a) * TAPS + t) * TAPS + u] = value;
     }
     tensor.dims = vec![channels as i64, BLOCK as i64, KERNEL as i64, TAPS as i64, TAPS as i64];

@@ -94,7 +94,7 @@ impl Comparison<'_> {
         let mut which = None;
         for (k, key) in keys.iter().enumerate() {
             let in_volume = |(v, due): (usize, &Due)| Some((v, due.slices.iter().position(|slice| slice == key)?));
-            let place = self.set.volumes.iter().enumerate().find_map(in_volume);
+            let place = self.set.volumes.iter().enumerate().find_map(in_volume).or_else(|| self.twin(source, k, *key));
             let Some((v, slice)) = place else {
                 return Err(format!("{key:?} is in a volume ({}), and in none of the undamaged set", stack.verdict));
             };
@@ -123,6 +123,17 @@ impl Comparison<'_> {
             ));
         }
         Ok((which, other_values))
+    }
+
+    /// The slice that this one stands in for: some sets hold the same image in several encodings, of which the undamaged
+    /// set shows one.
+    fn twin(&self, source: &SourceVolume, k: usize, key: Place) -> Option<(usize, usize)> {
+        let is_same = |due: &Due, slice: usize| {
+            self.place(&source.volume.affine, k, due, slice).is_ok() && self.values(source, k, due, slice, key).is_ok()
+        };
+        let of_volume =
+            |(v, due): (usize, &Due)| (0..due.slices.len()).find(|slice| is_same(due, *slice)).map(|slice| (v, slice));
+        self.set.volumes.iter().enumerate().find_map(of_volume)
     }
 
     fn place(&self, affine: &Affine, k: usize, due: &Due, slice: usize) -> Result<(), String> {

@@ -193,7 +193,7 @@ fn names_and_numbers() -> Vec<Family> {
     let items = [application_context(), context(1, &mr()), item(0x50, &maximum_length())].concat();
     let named = |called: &[u8], calling: &[u8]| pdu(0x01, &[head(called, calling), items.clone()].concat());
     let version = |version: u8| {
-        let mut bytes = request(&[items.clone()]);
+        let mut bytes = request(std::slice::from_ref(&items));
         bytes[7] = version; // the second byte behind the header
         bytes
     };

@@ -15,6 +15,8 @@ pub fn daemon_of_short_waits() -> Configuration {
         .set("assemble.max_wait_s", 7200.0)
         .set("receive.association_request_timeout_s", 2)
         .set("receive.idle_timeout_s", 2)
+        // Limits of connections are another scenario's.
+        .set("receive.max_associations", 1000)
         .set("receive.object_timeout_s", 13)
         .set("receive.max_object_mib", 1)
         .set("observe.json", true)

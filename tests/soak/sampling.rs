@@ -190,7 +190,8 @@ fn flat(number: u64) -> Sample {
 
 #[test]
 fn what_stays_as_it_is_is_flat_and_what_grows_is_not() {
-    let run = |change: fn(u64, &mut Sample)| {
+    type Change = fn(u64, &mut Sample);
+    let run = |change: Change| {
         let samples = (0..240).map(|number| {
             let mut sample = flat(number);
             change(number, &mut sample);
@@ -199,7 +200,7 @@ fn what_stays_as_it_is_is_flat_and_what_grows_is_not() {
         not_flat(&samples.collect::<Vec<_>>())
     };
     assert_eq!(run(|_, _| {}), Vec::<String>::new());
-    let growing: [(&str, fn(u64, &mut Sample)); 8] = [
+    let growing: [(&str, Change); 8] = [
         // 40 MiB, 12 descriptors or threads, and so on in an hour.
         ("resident memory", |n, s| s.rss_mib += n as f64 / 6.0),
         ("file descriptors", |n, s| s.descriptors += n / 20),
