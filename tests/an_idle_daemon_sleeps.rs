@@ -12,8 +12,8 @@ use fcdd::ledger::Ledger;
 use support::{Configuration, Daemon, free_port, storescu, wait_until};
 
 /// Without an event there is nothing to wait for but time.
-/// Two writings of the metrics fall into it, whenever it begins.
-const WINDOW: Duration = Duration::from_secs(30);
+/// One writing of the metrics falls into it, whenever it begins.
+const WINDOW: Duration = Duration::from_secs(15);
 /// Often enough that no thread begins and ends unseen.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const WAKE_UPS_PER_SECOND: f64 = 1.0;
