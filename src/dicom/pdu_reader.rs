@@ -159,56 +159,66 @@ fn text(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect::<String>().trim().to_owned()
 }
 
-/// Version, called and calling AE title; and the items behind.
-fn associate(body: &[u8]) -> Result<(u16, String, String, Items<'_>), PduFault> {
+/// What A-ASSOCIATE-RQ and -AC have in common, with presentation contexts of the one kind or the other.
+struct Associate<C> {
+    protocol_version: u16,
+    called_ae_title: String,
+    calling_ae_title: String,
+    application_context_name: String,
+    presentation_contexts: Vec<C>,
+    user_variables: Vec<UserVariableItem>,
+}
+
+/// PS3.8 tables 9-11 and 9-17. Presentation contexts are the items of type `context_type`, read by `context`.
+fn associate<C>(
+    body: &[u8],
+    context_type: u8,
+    context: impl Fn(&Item<'_>) -> Result<C, PduFault>,
+) -> Result<Associate<C>, PduFault> {
     let Some((fixed, items)) = body.split_first_chunk::<ASSOCIATE_FIXED_BYTES>() else {
         return Err(PduFault::TooShort { bytes: body.len(), needed: ASSOCIATE_FIXED_BYTES });
     };
-    let items = Items { rest: items, position: 1 + PDU_HEADER_BYTES + fixed.len(), within: Within::Pdu };
-    Ok((u16::from_be_bytes([fixed[0], fixed[1]]), text(&fixed[4..20]), text(&fixed[20..36]), items))
-}
-
-fn associate_rq(body: &[u8]) -> Result<AssociationRQ, PduFault> {
-    let (protocol_version, called_ae_title, calling_ae_title, mut items) = associate(body)?;
+    let mut items = Items { rest: items, position: 1 + PDU_HEADER_BYTES + fixed.len(), within: Within::Pdu };
     let (mut application_context, mut presentation_contexts, mut user_variables) = (None, Vec::new(), Vec::new());
     while let Some(item) = items.next()? {
         match item.item_type {
             0x10 => application_context = Some(item.text()),
-            0x20 => presentation_contexts.push(proposed_context(&item)?),
             0x50 => user_variables = user_information(&item)?,
+            item_type if item_type == context_type => presentation_contexts.push(context(&item)?),
             _ => item.pass_over(Within::Pdu)?,
         }
     }
-    let application_context_name = required(application_context, "Application Context item (10H)", Within::Pdu)?;
-    Ok(AssociationRQ {
-        protocol_version,
-        calling_ae_title,
-        called_ae_title,
-        application_context_name,
+    Ok(Associate {
+        protocol_version: u16::from_be_bytes([fixed[0], fixed[1]]),
+        called_ae_title: text(&fixed[4..20]),
+        calling_ae_title: text(&fixed[20..36]),
+        application_context_name: required(application_context, "Application Context item (10H)", Within::Pdu)?,
         presentation_contexts,
         user_variables,
     })
 }
 
+fn associate_rq(body: &[u8]) -> Result<AssociationRQ, PduFault> {
+    let read = associate(body, 0x20, proposed_context)?;
+    Ok(AssociationRQ {
+        protocol_version: read.protocol_version,
+        calling_ae_title: read.calling_ae_title,
+        called_ae_title: read.called_ae_title,
+        application_context_name: read.application_context_name,
+        presentation_contexts: read.presentation_contexts,
+        user_variables: read.user_variables,
+    })
+}
+
 fn associate_ac(body: &[u8]) -> Result<AssociationAC, PduFault> {
-    let (protocol_version, called_ae_title, calling_ae_title, mut items) = associate(body)?;
-    let (mut application_context, mut presentation_contexts, mut user_variables) = (None, Vec::new(), Vec::new());
-    while let Some(item) = items.next()? {
-        match item.item_type {
-            0x10 => application_context = Some(item.text()),
-            0x21 => presentation_contexts.push(answered_context(&item)?),
-            0x50 => user_variables = user_information(&item)?,
-            _ => item.pass_over(Within::Pdu)?,
-        }
-    }
-    let application_context_name = required(application_context, "Application Context item (10H)", Within::Pdu)?;
+    let read = associate(body, 0x21, answered_context)?;
     Ok(AssociationAC {
-        protocol_version,
-        calling_ae_title,
-        called_ae_title,
-        application_context_name,
-        presentation_contexts,
-        user_variables,
+        protocol_version: read.protocol_version,
+        calling_ae_title: read.calling_ae_title,
+        called_ae_title: read.called_ae_title,
+        application_context_name: read.application_context_name,
+        presentation_contexts: read.presentation_contexts,
+        user_variables: read.user_variables,
     })
 }
 
