@@ -94,7 +94,7 @@ soak: setup ## Send studies without a break and see that memory, descriptors and
 	FCDD_SOAK_MINUTES=$(SOAK_MINUTES) $(CARGO) test --release --locked --test soak -- --include-ignored --nocapture
 
 .PHONY: test-files
-test-files: setup ## Assemble every reference set in each of some 30,000 damaged variants and count what became of them
+test-files: setup ## Assemble every reference set in each of its damaged variants and count what became of them
 	FCDD_ALL_DAMAGE=1 $(CARGO) test --release --locked --test damaged_files_get_a_verdict -- --nocapture
 
 .PHONY: test-viewer
