@@ -17,7 +17,7 @@ use std::time::Duration;
 use kill::{SentLog, Sink, Study, cheap_configuration, send};
 use scripted_peer::{Peer, dataset};
 use support::{Daemon, Exit, require_onnxruntime, require_peer, skip, wait_until};
-use system_calls::{Call, TRACED, Way, read_trace, safe_each_time, unmissed};
+use system_calls::{Call, TRACED, Way, has_exited, read_trace, safe_each_time, unmissed};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -60,13 +60,12 @@ fn of_objects_and_of_results() {
     });
     let shown = daemon.wait_for_state(&study.study_uid, "delivered", PATIENCE);
     let spool = daemon.spool();
-    // The process's own end is the last line; those of its threads come before.
-    let end = format!("{} +++ exited with 0 +++", daemon.id());
+    let process = daemon.id();
     let (exit, _stopped) = daemon.stop(PATIENCE);
     assert_eq!(exit, Exit::Status(0));
     let trace = wait_until("the trace is whole", PATIENCE, || {
         let trace = std::fs::read_to_string(&file).ok()?;
-        trace.trim_end().ends_with(&end).then_some(trace)
+        has_exited(&trace, process).then_some(trace)
     });
     let calls = read_trace(&trace);
 

@@ -104,6 +104,14 @@ pub fn read_trace(trace: &str) -> Vec<Call> {
     calls
 }
 
+/// Whether the trace has the process's own end, which comes after those of its threads. The process stands in a column:
+/// short numbers have more than one blank behind them.
+pub fn has_exited(trace: &str, process: u32) -> bool {
+    let process = process.to_string();
+    let is_end = |line: &str| line.split_whitespace().take(3).eq([process.as_str(), "+++", "exited"]);
+    trace.lines().rev().any(is_end)
+}
+
 /// `arguments) = answer`, with blanks before the equals sign.
 fn split_answer(text: &str) -> (&str, &str) {
     let (arguments, answer) = text.rsplit_once("= ").unwrap_or((text, UNFINISHED));
