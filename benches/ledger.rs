@@ -11,7 +11,7 @@
 //! `cargo bench --bench ledger -- --studies 1000000 --rounds 1000`
 
 mod past_studies;
-#[path = "../tests/scripted_peer/mod.rs"]
+#[path = "../tests/support/scripted_peer/mod.rs"]
 mod scripted_peer;
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -11,7 +11,7 @@
 //!
 //! `cargo bench --bench receive -- --rounds 3 --slices 1000 --slow-slices 60`
 
-#[path = "../tests/scripted_peer/mod.rs"]
+#[path = "../tests/support/scripted_peer/mod.rs"]
 mod scripted_peer;
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -10,7 +10,7 @@
 //!
 //! `cargo bench --bench sending -- --rounds 5 --slices 1000`
 
-#[path = "../tests/scripted_peer/mod.rs"]
+#[path = "../tests/support/scripted_peer/mod.rs"]
 mod scripted_peer;
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -5,6 +5,7 @@
 //! A sample of the variants runs with the other tests; FCDD_ALL_DAMAGE=1 (`make test-files`) runs all of them.
 //! FCDD_DAMAGE=TEXT runs those whose set or description has the text. Needs FCDD_REFERENCE_DATA.
 
+#[path = "support/damage/mod.rs"]
 mod damage;
 mod support;
 

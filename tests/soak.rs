@@ -4,12 +4,15 @@
 //!
 //! `make soak` runs it; `FCDD_SOAK_MINUTES` says for how long (60).
 
+#[path = "support/kill/mod.rs"]
 mod kill;
-#[path = "soak/modality.rs"]
+#[path = "support/soak/modality.rs"]
 mod modality;
-#[path = "soak/sampling.rs"]
+#[path = "support/soak/sampling.rs"]
 mod sampling;
+#[path = "support/scripted_peer/mod.rs"]
 mod scripted_peer;
+#[path = "support/scripted_scp/mod.rs"]
 mod scripted_scp;
 mod support;
 

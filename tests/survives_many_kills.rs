@@ -5,7 +5,9 @@
 //! `FCDD_KILLS` says how many kills are wanted, all stages together (`make test-kill`: 1,000), `FCDD_KILL_SEED` which
 //! random instants.
 
+#[path = "support/kill/mod.rs"]
 mod kill;
+#[path = "support/scripted_peer/mod.rs"]
 mod scripted_peer;
 mod support;
 

@@ -3,7 +3,7 @@
 //! 1. There is no second list. A table is printed from the table that the code itself uses (accepted contexts, rejects,
 //!    aborts, statuses, offers), or is found by looking at what the real writers wrote of example studies.
 //! 2. The same version, configuration and templates give the same text.
-//! 3. `tests/conformance_is_what_is_negotiated.rs` reads the text and negotiates every line of it.
+//! 3. `tests/receive/conformance_is_what_is_negotiated.rs` reads the text and negotiates every line of it.
 //!
 //! Like [`crate::pipeline`] this stands above the stages: it reads the tables of [`crate::receive`] and
 //! [`crate::deliver`] and lets [`crate::report`] write.

@@ -1,8 +1,5 @@
 //! What the delivery scenarios share: an outbox with a study's results in it, peers to deliver to, waiting.
 
-// Each scenario is a crate of its own that uses only a part of this module.
-#![allow(dead_code)]
-
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-"""Golden values of tests/statistics_agree_with_scipy.rs: scikit-learn, SciPy, statsmodels on made-up data."""
+"""Golden values of tests/research/statistics_agree_with_scipy.rs: scikit-learn, SciPy, statsmodels on made-up data."""
 import json, sys
 import numpy as np
 from scipy import optimize, stats

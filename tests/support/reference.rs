@@ -38,12 +38,17 @@ pub fn reference_expectations(set: &str) -> Option<serde_json::Value> {
     Some(serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
 }
 
+/// The folder with all sets, or `None` after a skip.
+pub fn reference_root() -> Option<PathBuf> {
+    let root = std::env::var_os("FCDD_REFERENCE_DATA").filter(|root| !root.is_empty());
+    if root.is_none() {
+        skip("the reference data are not here (FCDD_REFERENCE_DATA)");
+    }
+    root.map(PathBuf::from)
+}
+
 fn set_folder(set: &str) -> Option<PathBuf> {
-    let Some(root) = std::env::var_os("FCDD_REFERENCE_DATA").filter(|root| !root.is_empty()) else {
-        skip(&format!("the reference data are not here (FCDD_REFERENCE_DATA); wanted: {set}"));
-        return None;
-    };
-    let folder = Path::new(&root).join(set);
+    let folder = reference_root()?.join(set);
     assert!(folder.is_dir(), "FCDD_REFERENCE_DATA has no folder {set}");
     Some(folder)
 }
