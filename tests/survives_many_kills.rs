@@ -2,8 +2,8 @@
 //! in the spool byte for byte, each result is in the PACS once, nothing is stuck. A kill counts for a stage only if the
 //! ledger that the killed process left proves that it hit there.
 //!
-//! `FCDD_KILLS` says how many kills are wanted, all stages together (`make test-kill`: 1,000), `FCDD_KILL_SEED` which
-//! random instants.
+//! `FCDD_KILLS` says how many kills are wanted, all stages and campaigns together (`make test-kill`: 1,000),
+//! `FCDD_KILL_SEED` which random instants.
 
 #[path = "support/kill/mod.rs"]
 mod kill;
@@ -29,14 +29,24 @@ const QUIET_WHILE_SENDING_S: f64 = 3600.0;
 /// A study is complete at the next start.
 const QUIET_S: f64 = 0.001;
 
+/// Campaigns that go on at the same time, each with a daemon, a sender and a PACS of its own: a start mostly waits.
+const CAMPAIGNS: u64 = 3;
+
 #[test]
 fn at_random_instants_of_every_stage() {
     let Some(_) = require_onnxruntime() else { return };
     let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect("a whole number"));
-    let wanted = number("FCDD_KILLS").unwrap_or(180).div_ceil(3);
+    let wanted = number("FCDD_KILLS").unwrap_or(180).div_ceil(3 * CAMPAIGNS);
     let seed = number("FCDD_KILL_SEED").unwrap_or(1);
-    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        // A campaign that fails fails the scope when all have ended.
+        (0..CAMPAIGNS).for_each(|number| drop(scope.spawn(move || run_campaign(seed * CAMPAIGNS + number, wanted))));
+    });
+}
 
+/// Kills until each stage was hit `wanted` times, then compares all books.
+fn run_campaign(seed: u64, wanted: u64) {
+    let begun = Instant::now();
     let mut campaign = Campaign::start(seed, wanted);
     while campaign.proven.iter().any(|proven| *proven < wanted) {
         assert!(campaign.studies.len() < 10 + 3 * wanted as usize, "too few kills hit a stage: {}", campaign.table());
@@ -49,10 +59,12 @@ fn at_random_instants_of_every_stage() {
     assert_eq!(exit, Exit::Status(0));
 
     let findings = compare(&stopped.spool(), &campaign.studies, &campaign.sent, &campaign.sink);
-    println!("{}", campaign.table());
+    // In one piece: other campaigns print as well.
     println!(
-        "studies {}, objects acknowledged {}, results in the PACS {}, of these sent again {}\n\
-         lost {}, doubled {}, stuck {}; {:.0} s, seed {seed}",
+        "campaign of seed {seed}: {}\n\
+         studies {}, objects acknowledged {}, results in the PACS {}, of these sent again {}\n\
+         lost {}, doubled {}, stuck {}; {:.0} s",
+        campaign.table(),
         campaign.studies.len(),
         findings.acknowledged,
         findings.delivered,
