@@ -66,15 +66,23 @@ trainer: setup-trainer ## Build the release binaries with the trainer
 demo: build ## Show the whole main job on a synthetic study, on this machine only
 	$(TARGET)/release/fcdd demo
 
-.PHONY: lint
-lint: setup-trainer ## Check format, clippy and the links of the documentation
+.PHONY: documentation
+documentation: ## Check format, build the documentation and check its links
+	@.ci/setup/tools.sh lint
 	$(CARGO) fmt --check
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib
+
+.PHONY: lint
+lint: documentation setup-trainer ## Check format, the documentation and clippy
 	$(CARGO) clippy --all-targets --locked --features train -- -D warnings
 
 .PHONY: test
 test: export FCDD_SKIPPED_LIST := $(CURDIR)/target/skipped.txt
-test: setup-trainer setup-test lint ## Set up, lint, run all tests
+test: ## Set up, lint, run all tests
+	@# Compiling does not wait for what is fetched. (`make -j` would ration Cargo's processes as well.)
+	@$(MAKE) --no-print-directory documentation & documentation=$$!; trap 'kill $$documentation 2>/dev/null || true' EXIT; \
+	$(MAKE) --no-print-directory setup-test; wait $$documentation
+	@$(MAKE) --no-print-directory lint
 	@mkdir -p target && rm -f $(FCDD_SKIPPED_LIST)
 	$(CARGO) test --locked --features train
 	@if [ -s $(FCDD_SKIPPED_LIST) ]; then echo "Skipped, because something is missing here:"; sort -u $(FCDD_SKIPPED_LIST); fi
