@@ -25,6 +25,7 @@ pub mod completion;
 pub mod decode_child;
 mod encapsulated;
 mod file_structure;
+mod frames;
 mod from_nifti;
 mod geometry;
 mod pixels;

@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use super::frames::{Image, SEPARATORS};
 use super::geometry::{self, RegularGrid};
-use super::scan::{Image, SEPARATORS, ScannedFile};
+use super::scan::ScannedFile;
 use crate::study::{ImagePlane, SeriesVerdict};
 
 /// Echo times nearer than this (ms) are the same echo.

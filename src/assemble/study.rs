@@ -7,8 +7,9 @@ use std::time::{Instant, SystemTime};
 
 use super::agreement;
 use super::classify::{self, Classification};
+use super::frames::Image;
 use super::geometry::RegularGrid;
-use super::scan::{Image, Leftover, ScannedFile};
+use super::scan::{Leftover, ScannedFile};
 use super::select::{self, Candidate};
 use super::stacks::{self, Draft, ImageRef};
 use super::{NO_USABLE_SERIES, ONLY_OWN_RESULTS, Options, SEVERAL_PATIENTS, VolumesWanted, decode_child, volumes};
