@@ -5,9 +5,9 @@
 
 use std::path::{Path, PathBuf};
 
-use sqlx::{Row, Sqlite, Transaction};
+use sqlx::Row;
 
-use super::{Doing, Ledger, LedgerError, StudyState, now_ms};
+use super::{Doing, Ledger, LedgerError, now_ms};
 use crate::dicom::Uid;
 use crate::spool::received_file::ReceivedFile;
 use crate::spool::{Spool, SpoolError};
@@ -15,7 +15,7 @@ use crate::spool::{Spool, SpoolError};
 /// Classes whose objects can become a T1 or FLAIR volume: MR Image, Enhanced MR Image, Legacy Converted Enhanced MR
 /// Image Storage. Only such an object, come late, makes a study be looked at again: reports, captures and
 /// segmentations that a PACS routes to us, of whatever origin, never do.
-const MR_IMAGE_CLASSES: [&str; 3] =
+pub(super) const MR_IMAGE_CLASSES: [&str; 3] =
     ["1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1", "1.2.840.10008.5.1.4.1.1.4.4"];
 
 /// An object that a study's analysis reads.
@@ -303,73 +303,10 @@ impl ReceivedFile {
     }
 }
 
-const FIND_INSTANCE: &str = "SELECT study_uid, path, dataset_sha256, late FROM instances WHERE sop_instance_uid = ?";
+pub(super) const FIND_INSTANCE: &str =
+    "SELECT study_uid, path, dataset_sha256, late FROM instances WHERE sop_instance_uid = ?";
 
-/// Writes the rows of an object; nothing at all where it is [elsewhere](Recorded::Elsewhere).
-pub(super) async fn record_in(
-    transaction: &mut Transaction<'_, Sqlite>,
-    new: &NewInstance,
-) -> Result<Recorded, sqlx::Error> {
-    let receiving = StudyState::Receiving.name();
-    // Both statements in one go, with parameters by number, which both share: a trip to the connection's thread and back
-    // costs more than either.
-    let state: Option<String> = sqlx::query_scalar(
-        "INSERT INTO instances (sop_instance_uid, study_uid, series_uid, sop_class_uid, transfer_syntax, path,
-             dataset_bytes, dataset_sha256, association_id, received_at, late)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
-             coalesce((SELECT state <> ?11 FROM studies WHERE study_uid = ?2), FALSE))
-         ON CONFLICT (sop_instance_uid) DO UPDATE SET
-             series_uid = excluded.series_uid, sop_class_uid = excluded.sop_class_uid,
-             transfer_syntax = excluded.transfer_syntax, dataset_bytes = excluded.dataset_bytes,
-             dataset_sha256 = excluded.dataset_sha256, association_id = excluded.association_id,
-             received_at = excluded.received_at
-         WHERE path = excluded.path;
-         INSERT INTO studies (study_uid, state, calling_ae, first_received_at, last_received_at, state_since)
-         SELECT ?2, ?11, ?12, ?10, ?10, ?10
-         WHERE EXISTS (SELECT 1 FROM instances WHERE sop_instance_uid = ?1 AND path = ?6)
-         ON CONFLICT (study_uid) DO UPDATE SET
-             last_received_at = max(last_received_at, excluded.last_received_at),
-             calling_ae = CASE calling_ae WHEN '' THEN excluded.calling_ae ELSE calling_ae END
-         RETURNING state",
-    )
-    .bind(new.sop_instance_uid.as_str())
-    .bind(new.study_uid.as_str())
-    .bind(new.series_uid.as_str())
-    .bind(new.sop_class_uid.as_str())
-    .bind(&new.transfer_syntax)
-    .bind(&new.path)
-    .bind(i64::try_from(new.dataset_bytes).unwrap_or(i64::MAX))
-    .bind(new.dataset_sha256.as_slice())
-    .bind(new.association_id)
-    .bind(new.received_at_ms)
-    .bind(receiving)
-    .bind(&new.calling_ae)
-    .fetch_optional(&mut **transaction)
-    .await?;
-    let Some(state) = state else {
-        let row = sqlx::query(FIND_INSTANCE).bind(new.sop_instance_uid.as_str()).fetch_one(&mut **transaction).await?;
-        return Ok(Recorded::Elsewhere(stored_instance(&row)?));
-    };
-    if state == receiving {
-        return Ok(Recorded::InTime);
-    }
-    // Our own results come back from a PACS that routes everything to us; they are no late images.
-    let may_change_a_result = MR_IMAGE_CLASSES.contains(&new.sop_class_uid.as_str());
-    sqlx::query(
-        "UPDATE studies SET late_instances = late_instances + 1,
-             late_since = CASE WHEN ?3 THEN coalesce(late_since, ?4) ELSE late_since END
-         WHERE study_uid = ?1 AND NOT EXISTS (SELECT 1 FROM objects WHERE sop_instance_uid = ?2)",
-    )
-    .bind(new.study_uid.as_str())
-    .bind(new.sop_instance_uid.as_str())
-    .bind(may_change_a_result)
-    .bind(new.received_at_ms)
-    .execute(&mut **transaction)
-    .await?;
-    Ok(Recorded::Late { state })
-}
-
-fn stored_instance(row: &sqlx::sqlite::SqliteRow) -> Result<StoredInstance, sqlx::Error> {
+pub(super) fn stored_instance(row: &sqlx::sqlite::SqliteRow) -> Result<StoredInstance, sqlx::Error> {
     Ok(StoredInstance {
         study_uid: row.try_get("study_uid")?,
         path: row.try_get("path")?,
