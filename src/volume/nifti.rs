@@ -18,6 +18,8 @@ use super::{Affine, Grid, Volume};
 
 /// Length of a NIfTI-1 header with its four extension bytes: where voxels begin.
 const VOXEL_OFFSET: usize = 352;
+/// Voxels that are written at once: they fit into a core's cache.
+const VOXELS_AT_ONCE: usize = 1 << 16;
 /// Bytes that are compressed as one piece.
 const PIECE: usize = 1 << 20;
 /// A gzipped file may not grow beyond this (bytes).
@@ -58,15 +60,34 @@ pub fn write(path: &Path, volume: &Volume) -> Result<(), NiftiError> {
     }
     let is_int16 = values.par_iter().all(|v| v.fract() == 0.0 && (-32768.0..=32767.0).contains(v));
     let mut bytes = header(volume, is_int16);
-    if is_int16 {
-        bytes.extend(values.iter().flat_map(|v| (*v as i16).to_le_bytes()));
-    } else {
-        bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
-    }
     let is_plain = path.extension().is_some_and(|ending| ending == "nii");
-    let bytes = if is_plain { bytes } else { gzip(&bytes).map_err(|e| io("compress", e))? };
+    if !is_plain {
+        append(&mut bytes, values, is_int16);
+        bytes = gzip(&bytes).map_err(|e| io("compress", e))?;
+    }
     let mut file = std::fs::File::create(path).map_err(|e| io("create", e))?;
-    file.write_all(&bytes).map_err(|e| io("write", e))
+    file.write_all(&bytes).map_err(|e| io("write", e))?;
+    // A volume as it is needs no second one in memory.
+    for part in values.chunks(VOXELS_AT_ONCE).filter(|_| is_plain) {
+        bytes.clear();
+        append(&mut bytes, part, is_int16);
+        file.write_all(&bytes).map_err(|e| io("write", e))?;
+    }
+    Ok(())
+}
+
+/// Appends voxels as the file has them.
+fn append(bytes: &mut Vec<u8>, values: &[f32], is_int16: bool) {
+    let start = bytes.len();
+    if is_int16 {
+        bytes.resize(start + 2 * values.len(), 0);
+        let (cells, _) = bytes[start..].as_chunks_mut::<2>();
+        cells.iter_mut().zip(values).for_each(|(cell, value)| *cell = (*value as i16).to_le_bytes());
+    } else {
+        bytes.resize(start + 4 * values.len(), 0);
+        let (cells, _) = bytes[start..].as_chunks_mut::<4>();
+        cells.iter_mut().zip(values).for_each(|(cell, value)| *cell = value.to_le_bytes());
+    }
 }
 
 fn header(volume: &Volume, is_int16: bool) -> Vec<u8> {
