@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use fcdd::dicom::Uid;
 use fcdd::ledger::instances::NewInstance;
-use fcdd::ledger::removal::Due;
+use fcdd::ledger::removal::{Due, Place};
 use fcdd::ledger::{Ledger, StudyState};
 use fcdd::spool::Spool;
 use jiff::{SignedDuration, Timestamp};
@@ -105,8 +105,8 @@ async fn ask(ledger: &Ledger, rounds: usize) {
         when.time(ledger.next_due_at(BUSY)).await.expect("something waits");
         assert!(!due.time(ledger.due(BUSY, now, 10_000)).await.is_empty());
         assert!(none_due.time(ledger.due(QUIET, now, 10_000)).await.is_empty());
-        not_for_us.time(ledger.due_for_removal(Due::NotForAnalysis(before(2)))).await;
-        delivered.time(ledger.due_for_removal(Due::Delivered(before(30)))).await;
+        not_for_us.time(ledger.due_for_removal(Due::NotForAnalysis(before(2)), Place::BEFORE_THE_FIRST)).await;
+        delivered.time(ledger.due_for_removal(Due::Delivered(before(30)), Place::BEFORE_THE_FIRST)).await;
         assert_eq!(list.time(ledger.list_studies(50, None)).await.len(), 50);
         assert_eq!(list_failed.time(ledger.list_studies(50, Some(StudyState::Failed))).await.len(), 50);
         show.time(ledger.show_study(&claimed.study_uid)).await;

@@ -14,6 +14,7 @@ mod analysis_attempt;
 mod analysis_worker;
 mod arrival_times;
 mod completion_watch;
+mod expiry;
 mod housekeeping;
 mod model_watch;
 mod tick;
@@ -110,7 +111,7 @@ pub async fn serve(config: Config, stop: CancellationToken) -> Result<(), Daemon
     }
     ledger.forget_troubles().await?;
     let associations = ledger.close_leftover_associations().await?;
-    housekeeping::decide_what_is_aside(&ledger, &spool).await?;
+    expiry::decide_what_is_aside(&ledger, &spool).await?;
     let rebuilt = ledger.rebuild_from_spool(&spool).await?;
     for (path, why) in &rebuilt.unreadable {
         events::UnreadableInSpool { path, why }.emit();

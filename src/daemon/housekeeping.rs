@@ -8,13 +8,12 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use super::WakeUps;
+use super::expiry::{Expiry, Removed};
 use super::tick::Tick;
 use crate::config::Config;
-use crate::dicom::Uid;
+use crate::ledger::Ledger;
 use crate::ledger::outside_writes::OutsideWrites;
-use crate::ledger::removal::{AT_ONCE, Due, RemovalError};
-use crate::ledger::{Ledger, LedgerError};
-use crate::observe::events::daemon::{ClockJumped, LedgerWritten, StudyRemoved, TaskTrouble};
+use crate::observe::events::daemon::{ClockJumped, LedgerWritten, TaskTrouble};
 use crate::observe::events::{self, spool::SpoolReplaced};
 use crate::observe::metrics;
 use crate::spool::room::RoomWatch;
@@ -48,6 +47,7 @@ impl Housekeeping {
         let tick = Tick::every(TICK);
         let mut spool_is_there = true;
         let mut clock = Clock::new();
+        let mut expiry = Expiry::default();
         let is_due = |last: Option<Instant>, every: Duration| last.is_none_or(|at| at.elapsed() >= every);
         loop {
             match outside_writes.look(&self.ledger).await {
@@ -70,7 +70,7 @@ impl Housekeeping {
             }
             if is_due(expired, EXPIRY_EVERY) && !clock.was_set_forward_lately() && spool_is_there {
                 expired = Some(Instant::now());
-                match expire(&self.config, &self.ledger, &self.spool).await {
+                match expiry.pass(&self.config.spool, &self.ledger, &self.spool).await {
                     // More is due than is removed at once: on with it, after a look at everything else.
                     Ok(Removed::AsManyAsAtOnce) => expired = None,
                     Ok(Removed::WhatWasDue) => {}
@@ -147,86 +147,6 @@ impl Clock {
     fn was_set_forward_lately(&self) -> bool {
         self.set_forward.is_some_and(|at| at.elapsed() < NO_EXPIRY_AFTER_JUMP)
     }
-}
-
-/// Removals that fail in a row before the rest waits for the next time: then it is not the studies that are bad, and
-/// intake stands still for as long as each of them tries.
-const MAX_FAILURES_IN_A_ROW: u32 = 5;
-
-/// How far an expiry came.
-enum Removed {
-    /// What could be removed is.
-    WhatWasDue,
-    /// There may be more.
-    AsManyAsAtOnce,
-}
-
-/// Removes what is old enough: studies that are not for analysis, and delivered ones; the oldest first. A study that
-/// cannot be removed does not stop the others.
-async fn expire(config: &Config, ledger: &Ledger, spool: &Spool) -> Result<Removed, LedgerError> {
-    let mut failures_in_a_row = 0;
-    let mut all = Removed::WhatWasDue;
-    let before = |days: u32| Timestamp::now() - SignedDuration::from_hours(24 * i64::from(days));
-    for due in [
-        Due::NotForAnalysis(before(config.spool.keep_not_for_analysis_days)),
-        Due::Delivered(before(config.spool.keep_delivered_days)),
-    ] {
-        let mut removed = 0;
-        for study in ledger.due_for_removal(due).await? {
-            match remove(ledger, spool, &study.study_uid, due).await {
-                Ok(true) => {
-                    removed += 1;
-                    failures_in_a_row = 0;
-                    StudyRemoved { study_uid: study.study_uid.as_str(), was: study.state.name() }.emit();
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    let error = format!("study {} cannot be removed: {error}", study.study_uid);
-                    TaskTrouble { task: "expiry", error: &error }.emit();
-                    failures_in_a_row += 1;
-                    if failures_in_a_row == MAX_FAILURES_IN_A_ROW {
-                        return Ok(Removed::WhatWasDue);
-                    }
-                }
-            }
-        }
-        if removed == AT_ONCE {
-            all = Removed::AsManyAsAtOnce;
-        }
-    }
-    Ok(all)
-}
-
-/// Files and rows of a study go together, and no object of it is between its commit and its row meanwhile.
-async fn remove(ledger: &Ledger, spool: &Spool, study_uid: &Uid, due: Due) -> Result<bool, RemovalError> {
-    let mut aside = None;
-    let removed = {
-        let _no_object_is_half_way = spool.no_commit().await;
-        let set_aside = |quarantined: &[String]| {
-            aside = Some(spool.set_aside(study_uid, quarantined)?);
-            Ok(())
-        };
-        let removed = ledger.remove_study(study_uid, due, set_aside).await;
-        if removed.is_err()
-            && let Some(aside) = aside.take()
-        {
-            aside.put_back()?;
-        }
-        removed?
-    };
-    // Outside the guard: deleting thousands of files may take a while.
-    if let Some(aside) = aside {
-        tokio::task::spawn_blocking(move || aside.delete()).await.unwrap_or(Ok(()))?;
-    }
-    Ok(removed)
-}
-
-/// At start-up: what the last run had set aside goes, or comes back where the ledger still has it.
-pub(super) async fn decide_what_is_aside(ledger: &Ledger, spool: &Spool) -> Result<(), RemovalError> {
-    for aside in spool.left_aside()? {
-        if ledger.has_instances(aside.study_uid()).await? { aside.put_back()? } else { aside.delete()? }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

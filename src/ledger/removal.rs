@@ -5,15 +5,15 @@
 //! kill between the two, start-up finds the files set aside and the rows still there, and puts the files back.
 
 use jiff::Timestamp;
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Row, Sqlite, Transaction};
 
 use super::studies::{STUDY_COLUMNS, StudyRow, study_row};
 use super::{Doing, Ledger, LedgerError, now_ms};
 use crate::dicom::Uid;
 use crate::spool::SpoolError;
 
-/// Studies that are removed before others get their turn.
-pub(crate) const AT_ONCE: u32 = 100;
+/// Studies that are looked at before the caller gets on: of each all deliveries are asked for.
+const AT_A_TIME: u32 = 16;
 
 /// Why a study was not removed.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,19 @@ pub enum Due {
     Delivered(Timestamp),
 }
 
+/// A study's place among all, oldest first. It keeps it when the study is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    last_received_at_ms: i64,
+    /// Tells apart what came at the same time, and is the last part of every index.
+    rowid: i64,
+}
+
+impl Place {
+    /// Before all of them.
+    pub const BEFORE_THE_FIRST: Place = Place { last_received_at_ms: i64::MIN, rowid: i64::MIN };
+}
+
 impl Due {
     /// The condition on a row of `studies`; `?1` is the time.
     fn condition(self) -> &'static str {
@@ -52,7 +65,7 @@ impl Due {
          JOIN outbox b ON b.sop_instance_uid = o.sop_instance_uid
          WHERE o.study_uid = studies.study_uid AND b.status IN ('refused', 'waiting'))";
 
-    /// The studies that may be removed, oldest first; `?1` is the time.
+    /// The studies that may be removed, oldest first; `?1` is the time, they come after the [`Place`] `?2`, `?3`.
     ///
     /// `INDEXED BY`: left to itself SQLite takes the index by state, and reads every study that was ever delivered.
     pub(super) fn query(self) -> String {
@@ -61,8 +74,9 @@ impl Due {
             Due::Delivered(_) => "studies_to_remove",
         };
         format!(
-            "SELECT {STUDY_COLUMNS} FROM studies INDEXED BY {index} WHERE {} AND {}
-             ORDER BY last_received_at LIMIT {AT_ONCE}",
+            "SELECT rowid, {STUDY_COLUMNS} FROM studies INDEXED BY {index} WHERE {} AND {}
+                 AND last_received_at >= ?2 AND (last_received_at > ?2 OR rowid > ?3)
+             ORDER BY last_received_at, rowid LIMIT {AT_A_TIME}",
             self.condition(),
             Due::NOTHING_UNDELIVERED
         )
@@ -76,11 +90,18 @@ impl Due {
 }
 
 impl Ledger {
-    /// Studies that may be removed, oldest first.
-    pub async fn due_for_removal(&self, due: Due) -> Result<Vec<StudyRow>, LedgerError> {
+    /// The next studies that may be removed, a few at a time and the oldest first, each with its place: those after a
+    /// place.
+    pub async fn due_for_removal(&self, due: Due, after: Place) -> Result<Vec<(StudyRow, Place)>, LedgerError> {
         sqlx::query(sqlx::AssertSqlSafe(due.query()))
             .bind(due.before_ms())
-            .try_map(|row| study_row(&row))
+            .bind(after.last_received_at_ms)
+            .bind(after.rowid)
+            .try_map(|row| {
+                let study = study_row(&row)?;
+                let last_received_at_ms = study.last_received_at.as_millisecond();
+                Ok((study, Place { last_received_at_ms, rowid: row.try_get("rowid")? }))
+            })
             .fetch_all(&self.readers)
             .await
             .doing("list what may be removed")

@@ -5,7 +5,7 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 
 use super::outbox::{OutboxRow, OutboxStatus};
-use super::removal::Due;
+use super::removal::{Due, Place};
 use super::result_record::{DeliveryFacts, ResultObject, ResultRecord};
 use super::studies::SeriesVerdictRow;
 use super::{Ledger, LedgerError, StudyState};
@@ -252,8 +252,8 @@ async fn a_study_that_is_not_for_analysis_is_forgotten_with_its_files_or_not_at_
     bench.study("1.2", StudyState::NotForAnalysis, 10).await;
     bench.study("1.3", StudyState::Failed, 3600).await;
     let due = Due::NotForAnalysis(ago(60));
-    let found = bench.ledger.due_for_removal(due).await.unwrap();
-    assert_eq!(found.iter().map(|s| s.study_uid.as_str()).collect::<Vec<_>>(), ["1.1"]);
+    let found = bench.ledger.due_for_removal(due, Place::BEFORE_THE_FIRST).await.unwrap();
+    assert_eq!(found.iter().map(|(s, _)| s.study_uid.as_str()).collect::<Vec<_>>(), ["1.1"]);
     let broken = SpoolError::InUse { directory: "/".into() };
     bench.ledger.remove_study(&old, due, |_| Err(broken)).await.unwrap_err();
     assert_eq!(bench.state(&old).await, StudyState::NotForAnalysis, "its files are still there, so is its row");
@@ -286,10 +286,10 @@ async fn a_delivered_study_leaves_its_memory_and_an_undelivered_one_stays() {
     for study in [&done, &refused, &waiting] {
         bench.ledger.settle_study(study).await.unwrap();
     }
-    let found = bench.ledger.due_for_removal(due()).await.unwrap();
-    assert_eq!(found.iter().map(|s| s.study_uid.as_str()).collect::<Vec<_>>(), ["1.1"]);
+    let found = bench.ledger.due_for_removal(due(), Place::BEFORE_THE_FIRST).await.unwrap();
+    assert_eq!(found.iter().map(|(s, _)| s.study_uid.as_str()).collect::<Vec<_>>(), ["1.1"]);
     assert!(bench.ledger.remove_study(&done, due(), |_| Ok(())).await.unwrap());
-    assert!(bench.ledger.due_for_removal(due()).await.unwrap().is_empty(), "removed once");
+    assert!(bench.ledger.due_for_removal(due(), Place::BEFORE_THE_FIRST).await.unwrap().is_empty(), "removed once");
     let shown = bench.ledger.show_study(&done).await.unwrap();
     assert_eq!(shown.study.state, StudyState::Delivered);
     assert!(shown.study.files_removed_at.is_some());
@@ -309,9 +309,9 @@ async fn a_study_with_a_delivery_that_waits_is_not_forgotten_whatever_it_is_call
     bench.finish(&study, &[object("2.1")], &[row("2.1", "pacs", 0)]).await;
     sqlx::raw_sql("UPDATE studies SET state = 'not_for_analysis'").execute(&bench.ledger.writer).await.unwrap();
     let due = Due::NotForAnalysis(ago(60));
-    assert!(bench.ledger.due_for_removal(due).await.unwrap().is_empty());
+    assert!(bench.ledger.due_for_removal(due, Place::BEFORE_THE_FIRST).await.unwrap().is_empty());
     bench.ledger.record_delivered(&Uid::parse("2.1").unwrap(), "pacs", 0).await.unwrap();
-    assert_eq!(bench.ledger.due_for_removal(due).await.unwrap().len(), 1);
+    assert_eq!(bench.ledger.due_for_removal(due, Place::BEFORE_THE_FIRST).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
