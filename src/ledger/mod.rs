@@ -140,6 +140,9 @@ pub struct Ledger {
     row_writer: RowWriter,
 }
 
+/// As many rows as the objects of a study's results.
+const ROWS_ON_THEIR_WAY: usize = 512;
+
 impl Ledger {
     /// Opens the ledger for the daemon, creating the file and its tables where they are missing.
     pub async fn open(path: &Path) -> Result<Ledger, LedgerError> {
@@ -198,6 +201,8 @@ impl Ledger {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(Duration::from_secs(5))
+            // Of an answer, on their way from the connection's thread: most answers come without waiting for the reader.
+            .row_buffer_size(ROWS_ON_THEIR_WAY)
     }
 
     /// Flushes and closes both pools.

@@ -98,13 +98,15 @@ impl Ledger {
         .await
         .doing("look for due deliveries")?;
         let Some(study_uid) = study_uid else { return Ok(Vec::new()) };
+        let study_uid =
+            Uid::parse(&study_uid).map_err(|e| sqlx::Error::Decode(e.into())).doing("read a study's UID")?;
         sqlx::query(
-            "SELECT o.study_uid, o.sop_instance_uid, o.sop_class_uid, o.kind, o.path, b.attempts
+            "SELECT o.sop_instance_uid, o.sop_class_uid, o.kind, o.path, b.attempts
              FROM objects o CROSS JOIN outbox b ON b.sop_instance_uid = o.sop_instance_uid AND b.destination = ?2
              WHERE o.study_uid = ?1 AND b.status = 'waiting' AND b.next_attempt_at <= ?3
              ORDER BY b.position LIMIT ?4",
         )
-        .bind(study_uid)
+        .bind(study_uid.as_str())
         .bind(destination)
         .bind(now.as_millisecond())
         .bind(limit)
@@ -112,7 +114,7 @@ impl Ledger {
             let kind: String = row.try_get("kind")?;
             let path: String = row.try_get("path")?;
             Ok(DueObject {
-                study_uid: uid(&row, "study_uid")?,
+                study_uid: study_uid.clone(),
                 sop_instance_uid: uid(&row, "sop_instance_uid")?,
                 sop_class_uid: uid(&row, "sop_class_uid")?,
                 kind: ObjectKind::from_name(&kind)
