@@ -16,7 +16,9 @@
 mod random_model;
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Instant;
 
 use fcdd::assemble::{self, DecodeLimits, Options, VolumesWanted};
@@ -52,7 +54,15 @@ const STAGES: [&str; 17] = [
     "record",
 ];
 
+/// What `systemd/fcdd.service` sets, and why: memory that is freed goes back at once.
+const AS_THE_UNIT: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
+
 fn main() {
+    if std::env::var_os(AS_THE_UNIT.0).is_none() {
+        let this = std::env::current_exe().expect("this program");
+        let (name, value) = AS_THE_UNIT;
+        panic!("{}", Command::new(this).args(std::env::args_os().skip(1)).env(name, value).exec());
+    }
     let (mut rounds, mut threads) = (5, 2);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
