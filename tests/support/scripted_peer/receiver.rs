@@ -96,14 +96,7 @@ impl Receiver {
 
     /// Files below a directory of the spool, sorted.
     pub fn files(&self, directory: &str) -> Vec<PathBuf> {
-        let mut files: Vec<PathBuf> = walkdir::WalkDir::new(self.path(directory))
-            .into_iter()
-            .filter_map(Result::ok)
-            .filter(|entry| entry.file_type().is_file())
-            .map(walkdir::DirEntry::into_path)
-            .collect();
-        files.sort();
-        files
+        crate::support::files_below(&self.path(directory))
     }
 
     /// A path below the spool.
