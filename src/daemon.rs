@@ -32,7 +32,7 @@ use crate::config::Config;
 use crate::deliver::outbox::{Deliveries, InvalidDestination};
 use crate::deliver::rules::{InvalidRule, Rules};
 use crate::dicom::peer::{AeTitle, InvalidPeer};
-use crate::ledger::instances::RebuildError;
+use crate::ledger::rebuild::RebuildError;
 use crate::ledger::removal::RemovalError;
 use crate::ledger::{Ledger, LedgerError, SetAsideLedger};
 use crate::observe::events::daemon as events;

@@ -3,14 +3,10 @@
 //! An instance row and its study's row are written together, before the sender gets its answer. The spool is
 //! the truth: [`Ledger::rebuild_from_spool`] writes the rows that a power cut took.
 
-use std::path::{Path, PathBuf};
-
 use sqlx::Row;
 
 use super::{Doing, Ledger, LedgerError, now_ms};
 use crate::dicom::Uid;
-use crate::spool::received_file::ReceivedFile;
-use crate::spool::{Spool, SpoolError};
 
 /// Classes whose objects can become a T1 or FLAIR volume: MR Image, Enhanced MR Image, Legacy Converted Enhanced MR
 /// Image Storage. Only such an object, come late, makes a study be looked at again: reports, captures and
@@ -128,31 +124,6 @@ impl VariantKind {
     }
 }
 
-/// What a rebuild did.
-#[derive(Debug, Default)]
-pub struct Rebuilt {
-    /// Rows written for objects.
-    pub instances: u64,
-    /// Rows written for variants in quarantine.
-    pub quarantined: u64,
-    /// Files that are no objects of ours, with the reason; they are left alone.
-    pub unreadable: Vec<(PathBuf, String)>,
-}
-
-/// Why a rebuild failed.
-#[derive(Debug, thiserror::Error)]
-pub enum RebuildError {
-    /// The spool cannot be read.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-    /// The ledger cannot be written.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The reading task ended early.
-    #[error("reading the spool ended early: {0}")]
-    Task(#[from] tokio::task::JoinError),
-}
-
 impl Ledger {
     /// The row of a SOP instance.
     pub async fn find_instance(&self, sop_instance_uid: &Uid) -> Result<Option<StoredInstance>, LedgerError> {
@@ -207,100 +178,6 @@ impl Ledger {
         .doing("record an instance in quarantine")?;
         Ok(())
     }
-
-    /// At start-up: writes the rows that the ledger lacks for files in the spool. Only missing ones are read.
-    pub async fn rebuild_from_spool(&self, spool: &Spool) -> Result<Rebuilt, RebuildError> {
-        let mut rebuilt = Rebuilt::default();
-        let listing = {
-            let spool = spool.clone();
-            tokio::task::spawn_blocking(move || list_spool(&spool)).await??
-        };
-        for file in listing {
-            let known: i64 = sqlx::query_scalar(
-                "SELECT EXISTS (SELECT 1 FROM instances WHERE sop_instance_uid = ?1 AND path = ?2)
-                     OR EXISTS (SELECT 1 FROM quarantine WHERE path = ?2)",
-            )
-            .bind(&file.sop_instance_uid)
-            .bind(&file.relative)
-            .fetch_one(&self.readers)
-            .await
-            .doing("look for a file of the spool")?;
-            if known != 0 {
-                continue;
-            }
-            let path = spool.path(&file.relative);
-            let read = tokio::task::spawn_blocking(move || (ReceivedFile::read(&path), path)).await?;
-            match read {
-                (Ok(received), _) if file.in_quarantine => {
-                    self.record_quarantine(&NewQuarantine {
-                        sop_instance_uid: received.identifiers.sop_instance_uid,
-                        study_uid: received.identifiers.study_uid,
-                        path: file.relative,
-                        dataset_sha256: received.dataset_sha256,
-                        kind: VariantKind::Other,
-                        why: "found in the quarantine at start-up".into(),
-                        association_id: None,
-                    })
-                    .await?;
-                    rebuilt.quarantined += 1;
-                }
-                (Ok(received), _) => {
-                    let new = received.into_new_instance(file.relative);
-                    match self.record_instance(&new).await? {
-                        Recorded::InTime | Recorded::Late { .. } => rebuilt.instances += 1,
-                        // A kill came between its commit and its move to the quarantine.
-                        Recorded::Elsewhere(other) => {
-                            self.quarantine_elsewhere(spool, new, &other).await?;
-                            rebuilt.quarantined += 1;
-                        }
-                    }
-                }
-                (Err(error), path) => rebuilt.unreadable.push((path, error.to_string())),
-            }
-        }
-        Ok(rebuilt)
-    }
-
-    /// Moves an object whose SOP instance came before within another study out of the way of analysis, with its row.
-    /// Gives the row.
-    pub async fn quarantine_elsewhere(
-        &self,
-        spool: &Spool,
-        new: NewInstance,
-        first: &StoredInstance,
-    ) -> Result<NewQuarantine, RebuildError> {
-        let (spool, moved) = (spool.clone(), new.clone());
-        let move_away = move || spool.move_to_quarantine(&moved.path, &moved.sop_instance_uid, &moved.dataset_sha256);
-        let variant = NewQuarantine {
-            path: tokio::task::spawn_blocking(move_away).await??,
-            sop_instance_uid: new.sop_instance_uid,
-            study_uid: new.study_uid,
-            dataset_sha256: new.dataset_sha256,
-            kind: VariantKind::OtherStudy,
-            why: format!("the same SOP instance came before within study {}", first.study_uid),
-            association_id: new.association_id,
-        };
-        self.record_quarantine(&variant).await?;
-        Ok(variant)
-    }
-}
-
-impl ReceivedFile {
-    fn into_new_instance(self, path: String) -> NewInstance {
-        NewInstance {
-            sop_instance_uid: self.identifiers.sop_instance_uid,
-            study_uid: self.identifiers.study_uid,
-            series_uid: self.identifiers.series_uid,
-            sop_class_uid: self.identifiers.sop_class_uid,
-            transfer_syntax: self.transfer_syntax,
-            path,
-            dataset_bytes: self.dataset_bytes,
-            dataset_sha256: self.dataset_sha256,
-            calling_ae: self.source_ae,
-            association_id: None,
-            received_at_ms: self.written_at_ms,
-        }
-    }
 }
 
 pub(super) const FIND_INSTANCE: &str =
@@ -315,40 +192,10 @@ pub(super) fn stored_instance(row: &sqlx::sqlite::SqliteRow) -> Result<StoredIns
     })
 }
 
-struct SpoolFile {
-    relative: String,
-    sop_instance_uid: String,
-    in_quarantine: bool,
-}
-
-/// Every object file in the spool, without opening any.
-fn list_spool(spool: &Spool) -> Result<Vec<SpoolFile>, SpoolError> {
-    let mut files = Vec::new();
-    for (directory, in_quarantine) in [(spool.studies_directory(), false), (spool.quarantine_directory(), true)] {
-        for entry in walkdir::WalkDir::new(&directory).min_depth(1).max_depth(2) {
-            let entry = entry.map_err(|error| SpoolError::Io {
-                doing: "list",
-                path: error.path().unwrap_or(&directory).to_owned(),
-                source: error.into(),
-            })?;
-            let relative = entry.path().strip_prefix(spool.directory()).ok().and_then(Path::to_str);
-            let Some(relative) = relative.filter(|name| entry.file_type().is_file() && name.ends_with(".dcm")) else {
-                continue;
-            };
-            let sop_instance_uid = entry.path().file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-            files.push(SpoolFile {
-                relative: relative.to_owned(),
-                sop_instance_uid: sop_instance_uid.to_owned(),
-                in_quarantine,
-            });
-        }
-    }
-    Ok(files)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spool::Spool;
 
     fn uid(text: &str) -> Uid {
         Uid::parse(text).unwrap()
