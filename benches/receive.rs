@@ -58,11 +58,12 @@ fn durable(folder: &Path, rounds: usize, count: usize) {
     let idle_mb = memory_mb(daemon.id(), "VmRSS");
     forget_the_peak(daemon.id());
     let (mut one, mut four, mut disk_one, mut disk_four, mut ratios) = (vec![], vec![], vec![], vec![], vec![]);
+    let written = tempfile::tempdir_in(folder).expect("a temporary directory can be made");
     for round in 0..rounds {
         let bytes = slices(0, 1)[0].dataset.len();
-        disk_one.push(disk_limit(folder, 1, count, bytes));
+        disk_one.push(disk_limit(&written, 1, count, bytes));
         one.push(send_from(1, address, &slices(2 * round, count)));
-        let limit = disk_limit(folder, 4, count, bytes);
+        let limit = disk_limit(&written, 4, count, bytes);
         let received = send_from(4, address, &slices(2 * round + 1, count));
         ratios.push(received / limit);
         disk_four.push(limit);

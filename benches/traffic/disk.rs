@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
+
+use tempfile::TempDir;
 
 /// Magic numbers of file systems that live in memory (statfs(2)): tmpfs, ramfs.
 const IN_MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58F6];
@@ -24,9 +26,12 @@ pub fn on_a_real_disk() -> PathBuf {
 
 /// What the disk can do with the very order that the spool keeps: `writers` threads, each object written to a temporary
 /// file, fdatasync, rename, fsync of the directory. Objects per second.
-pub fn disk_limit(parent: &Path, writers: usize, objects: usize, bytes: usize) -> f64 {
-    let folder = tempfile::tempdir_in(parent).expect("a temporary directory can be made");
-    let (incoming, study) = (folder.path().join("incoming"), folder.path().join("study"));
+///
+/// What was written stays in `folder`, which must outlast the measurement: ext4 looks for inodes that were not freed of
+/// late, and after a folder of a thousand files was removed, making a file costs it several times as much.
+pub fn disk_limit(folder: &TempDir, writers: usize, objects: usize, bytes: usize) -> f64 {
+    let round = tempfile::tempdir_in(folder.path()).expect("a temporary directory can be made").keep();
+    let (incoming, study) = (round.join("incoming"), round.join("study"));
     for directory in [&incoming, &study] {
         std::fs::create_dir(directory).expect("a directory can be made");
     }
