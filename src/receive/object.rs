@@ -1,9 +1,12 @@
 //! One object under way: collected in memory while it is small, streamed to its temporary file once it is not.
 //!
 //! Blocking work is handed to the blocking pool once per chunk, and once at the end; an object that is smaller than a
-//! chunk takes a single hop for writing, syncing and naming. A chunk and a PDU are all the memory that an object takes,
-//! however long it is and however deep in it its identifiers lie.
+//! chunk takes a single hop for writing, syncing and naming. While the disk works the bytes are hashed. A chunk and a PDU
+//! are all the memory that an object takes, however long it is and however deep in it its identifiers lie.
 
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
 use tokio::task::{JoinError, spawn_blocking};
 
 use super::answers::RefusalCause;
@@ -66,9 +69,11 @@ impl From<JoinError> for Refusal {
 pub(super) struct ReceivingObject {
     header: ReceivedHeader,
     spool: Spool,
-    /// Dataset bytes that are not in the file yet.
+    /// Dataset bytes that are neither in the file nor hashed yet.
     buffer: Vec<u8>,
     file: Option<IncomingFile>,
+    hasher: Sha256,
+    dataset_bytes: u64,
     reader: IdentifierReader,
     identifiers: Option<Identifiers>,
 }
@@ -79,6 +84,9 @@ pub(super) struct FinishedObject {
     pub(super) header: ReceivedHeader,
     pub(super) identifiers: Identifiers,
     pub(super) file: IncomingFile,
+    pub(super) dataset_bytes: u64,
+    /// Of the dataset bytes, without the file meta group.
+    pub(super) dataset_sha256: [u8; 32],
     pub(super) committed: Committed,
 }
 
@@ -87,7 +95,8 @@ impl ReceivingObject {
     pub(super) fn new(header: ReceivedHeader, spool: Spool, mut buffer: Vec<u8>) -> ReceivingObject {
         buffer.clear();
         let reader = IdentifierReader::new(&header.transfer_syntax);
-        ReceivingObject { header, spool, buffer, file: None, reader, identifiers: None }
+        let hasher = Sha256::new();
+        ReceivingObject { header, spool, buffer, file: None, hasher, dataset_bytes: 0, reader, identifiers: None }
     }
 
     /// Takes a fragment of the dataset.
@@ -97,36 +106,53 @@ impl ReceivingObject {
         if self.buffer.len() < CHUNK_BYTES {
             return Ok(());
         }
-        let (file, buffer) = (self.file.take(), std::mem::take(&mut self.buffer));
-        let (header, spool) = (self.header.clone(), self.spool.clone());
-        let (file, buffer) = spawn_blocking(move || -> Result<_, SpoolError> {
-            let mut file = match file {
-                Some(file) => file,
-                None => spool.begin(&header)?,
-            };
-            file.append(&buffer)?;
-            Ok((file, buffer))
-        })
-        .await??;
+        let file = self.write_out(|_| Ok(())).await?.0;
         self.file = Some(file);
-        self.buffer = buffer;
-        self.buffer.clear();
         Ok(())
     }
 
     /// The dataset is complete: makes the object durable. The buffer comes back to be used again.
     pub(super) async fn finish(mut self) -> Result<(FinishedObject, Vec<u8>), Refusal> {
         let identifiers = self.identifiers.take().ok_or_else(|| self.reader.at_the_end())?;
-        spawn_blocking(move || -> Result<_, Refusal> {
-            let mut file = match self.file {
+        let (study_uid, sop_instance_uid) = (identifiers.study_uid.clone(), identifiers.sop_instance_uid.clone());
+        let commit = move |file: &mut IncomingFile| file.commit_instance(&study_uid, &sop_instance_uid);
+        let (file, committed) = self.write_out(commit).await?;
+        let finished = FinishedObject {
+            header: self.header,
+            identifiers,
+            file,
+            dataset_bytes: self.dataset_bytes,
+            dataset_sha256: self.hasher.finalize().into(),
+            committed,
+        };
+        Ok((finished, self.buffer))
+    }
+
+    /// Appends what was collected to the file and does one thing more with it; the buffer is empty then.
+    async fn write_out<T: Send + 'static>(
+        &mut self,
+        then: impl FnOnce(&mut IncomingFile) -> Result<T, SpoolError> + Send + 'static,
+    ) -> Result<(IncomingFile, T), Refusal> {
+        let collected = Arc::new(std::mem::take(&mut self.buffer));
+        let (file, header, spool, bytes) =
+            (self.file.take(), self.header.clone(), self.spool.clone(), collected.clone());
+        let writing = spawn_blocking(move || -> Result<_, SpoolError> {
+            let mut file = match file {
                 Some(file) => file,
-                None => self.spool.begin(&self.header)?,
+                None => spool.begin(&header)?,
             };
-            file.append(&self.buffer)?;
-            let committed = file.commit_instance(&identifiers.study_uid, &identifiers.sop_instance_uid)?;
-            Ok((FinishedObject { header: self.header, identifiers, file, committed }, self.buffer))
-        })
-        .await?
+            file.append(&bytes)?;
+            let outcome = then(&mut file)?;
+            Ok((file, outcome))
+        });
+        // Here and now: at most a chunk, and the disk takes many times as long.
+        self.hasher.update(collected.as_slice());
+        self.dataset_bytes += collected.len() as u64;
+        let written = writing.await??;
+        // The writer is done and holds it no more.
+        self.buffer = Arc::try_unwrap(collected).unwrap_or_default();
+        self.buffer.clear();
+        Ok(written)
     }
 
     /// Looks for the identifiers in the next bytes, until they are known; they must be the command's.

@@ -40,8 +40,8 @@ fn row_of(object: &FinishedObject, association_id: i64) -> NewInstance {
         sop_class_uid: identifiers.sop_class_uid.clone(),
         transfer_syntax: object.header.transfer_syntax.clone(),
         path: Spool::instance_path(&identifiers.study_uid, &identifiers.sop_instance_uid),
-        dataset_bytes: object.file.dataset_bytes(),
-        dataset_sha256: object.file.dataset_sha256(),
+        dataset_bytes: object.dataset_bytes,
+        dataset_sha256: object.dataset_sha256,
         calling_ae: object.header.source_ae.clone(),
         association_id: Some(association_id),
         received_at_ms: now_ms(),
@@ -94,7 +94,7 @@ async fn settle_taken(
     let (path, difference) = {
         let spool = spool.clone();
         spawn_blocking(move || -> Result<_, Refusal> {
-            let path = object.file.commit_quarantine(&sop_instance_uid)?;
+            let path = object.file.commit_quarantine(&sop_instance_uid, &object.dataset_sha256)?;
             let difference = variant::difference(&first, &spool.path(&path));
             Ok((path, difference))
         })

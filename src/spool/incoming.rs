@@ -1,4 +1,4 @@
-//! One object on its way to the disk: streamed to a temporary file, hashed on the way, committed or gone.
+//! One object on its way to the disk: streamed to a temporary file, committed or gone.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
-use sha2::{Digest, Sha256};
 
 use super::received_file::ReceivedHeader;
 use super::{AtPath, INCOMING, Spool, SpoolError, sync_directory};
@@ -66,8 +65,6 @@ pub struct IncomingFile {
     spool: Spool,
     file: File,
     path: PathBuf,
-    hasher: Sha256,
-    dataset_bytes: u64,
     committed: bool,
 }
 
@@ -78,8 +75,7 @@ impl Spool {
         let name = format!("{}-{}.part", std::process::id(), SERIAL.fetch_add(1, Ordering::Relaxed));
         let path = self.shared.directory.join(INCOMING).join(name);
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).at("create", &path)?;
-        let mut incoming =
-            IncomingFile { spool: self.clone(), file, path, hasher: Sha256::new(), dataset_bytes: 0, committed: false };
+        let mut incoming = IncomingFile { spool: self.clone(), file, path, committed: false };
         incoming.file.write_all(&header.encode()).at("write", &incoming.path)?;
         Ok(incoming)
     }
@@ -88,20 +84,7 @@ impl Spool {
 impl IncomingFile {
     /// Appends dataset bytes, as they came.
     pub fn append(&mut self, dataset: &[u8]) -> Result<(), SpoolError> {
-        self.file.write_all(dataset).at("write", &self.path)?;
-        self.hasher.update(dataset);
-        self.dataset_bytes += dataset.len() as u64;
-        Ok(())
-    }
-
-    /// SHA-256 of the dataset bytes so far (without the file meta group).
-    pub fn dataset_sha256(&self) -> [u8; 32] {
-        self.hasher.clone().finalize().into()
-    }
-
-    /// Dataset bytes so far.
-    pub fn dataset_bytes(&self) -> u64 {
-        self.dataset_bytes
+        self.file.write_all(dataset).at("write", &self.path)
     }
 
     /// Makes the object durable at its place in `studies/`. Where the name is taken, nothing changes.
@@ -122,8 +105,12 @@ impl IncomingFile {
 
     /// Makes the object durable in `quarantine/` and gives its path relative to the spool. The same variant
     /// of the same object needs to be there only once.
-    pub fn commit_quarantine(mut self, sop_instance_uid: &Uid) -> Result<String, SpoolError> {
-        let relative = Spool::quarantine_path(sop_instance_uid, &self.dataset_sha256());
+    pub fn commit_quarantine(
+        mut self,
+        sop_instance_uid: &Uid,
+        dataset_sha256: &[u8; 32],
+    ) -> Result<String, SpoolError> {
+        let relative = Spool::quarantine_path(sop_instance_uid, dataset_sha256);
         self.commit_to(&self.spool.path(&relative))?;
         Ok(relative)
     }
@@ -203,7 +190,7 @@ mod tests {
             let mut second = spool.begin(&header()).unwrap();
             second.append(b"second").unwrap();
             assert_eq!(second.commit_instance(&study, &instance).unwrap(), Committed::NameTaken);
-            let quarantined = second.commit_quarantine(&instance).unwrap();
+            let quarantined = second.commit_quarantine(&instance, &[7; 32]).unwrap();
             assert!(spool.path(&quarantined).exists());
         }
         let stored = std::fs::read(spool.path(&Spool::instance_path(&study, &instance))).unwrap();
