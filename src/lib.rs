@@ -60,6 +60,18 @@
 //! for the one memory map of [`research::cache`]), and any network connection that the configuration does not name.
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
+// Invariant 8, as far as a linter sees it.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::todo,
+        clippy::unimplemented
+    )
+)]
 
 pub mod analyze;
 pub mod assemble;
@@ -70,6 +82,7 @@ pub mod daemon;
 pub mod deliver;
 pub mod dicom;
 #[doc(hidden)]
+#[allow(clippy::panic, reason = "a panic is how a fuzz target says what it found")]
 pub mod fuzzing;
 pub mod ledger;
 pub mod network;

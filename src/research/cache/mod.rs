@@ -255,6 +255,7 @@ impl Cache {
     ///
     /// # Panics
     /// For an index that is not below [`Cache::len`].
+    #[expect(clippy::expect_used, reason = "opening a scan compares its shape and length")]
     pub fn tensor(&self, index: usize) -> ArrayView3<'_, f32> {
         ArrayView3::from_shape(self.spec.shape, self.volume(index))
             .expect("opening a scan compares its shape and length")
