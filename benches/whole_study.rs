@@ -14,6 +14,8 @@
 
 #[path = "random_model/mod.rs"]
 mod random_model;
+#[path = "../tests/support/unit.rs"]
+mod unit;
 
 use std::collections::BTreeMap;
 use std::os::unix::process::CommandExt;
@@ -54,14 +56,11 @@ const STAGES: [&str; 17] = [
     "record",
 ];
 
-/// What `systemd/fcdd.service` sets, and why: memory that is freed goes back at once.
-const AS_THE_UNIT: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "131072");
-
 fn main() {
-    if std::env::var_os(AS_THE_UNIT.0).is_none() {
+    // The allocator reads its variables when a program starts.
+    if unit::environment().next().is_some() {
         let this = std::env::current_exe().expect("this program");
-        let (name, value) = AS_THE_UNIT;
-        panic!("{}", Command::new(this).args(std::env::args_os().skip(1)).env(name, value).exec());
+        panic!("{}", Command::new(this).args(std::env::args_os().skip(1)).envs(unit::environment()).exec());
     }
     let (mut rounds, mut threads) = (5, 2);
     let mut words = std::env::args().skip(1);

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use toml::{Table, Value};
 
 use super::prerequisites::onnxruntime;
+use super::unit;
 use super::waiting::{free_port, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,7 +27,7 @@ fn command(wrapper: &[OsString]) -> Command {
     let mut command = Command::new(words.next().expect("there is at least fcdd"));
     command.args(words);
     // The repository is where the configuration's relative paths and the demonstration models are.
-    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null());
+    command.current_dir(env!("CARGO_MANIFEST_DIR")).stdin(Stdio::null()).envs(unit::environment());
     if let Some(library) = onnxruntime() {
         command.env("FCDD_ONNXRUNTIME", library);
     }

@@ -23,6 +23,7 @@ mod prerequisites;
 mod reference;
 mod small_disk;
 mod studies;
+mod unit;
 mod validators;
 mod waiting;
 
