@@ -129,6 +129,14 @@ bench: setup-trainer setup-test ## Measure the speed bars against their peers
 	$(CARGO) bench --locked --features train --bench rotation --bench loading --bench training_step --bench inference \
 		--bench whole_study --bench assembly --bench receive --bench sending --bench ledger
 
+# What the GPU can do in fp32 without tensor cores, TFLOP/s, for the arithmetic floor; none where it is not known.
+PEAK_TFLOPS ?=
+
+.PHONY: bench-gpu
+bench-gpu: ## Measure each ResNet and a whole study on a GPU (FCDD_ONNXRUNTIME: a build with CUDA; PEAK_TFLOPS=60)
+	$(CARGO) bench --locked --bench providers -- $(if $(PEAK_TFLOPS),--peak-tflops $(PEAK_TFLOPS))
+	NVIDIA_TF32_OVERRIDE=0 $(CARGO) bench --locked --bench whole_study
+
 # More arguments of the measurement, e.g. RATES="--seeds 40"; `python3 benches/confound_rates.py --help` lists them.
 RATES ?=
 

@@ -28,6 +28,7 @@ use fcdd::analyze::runtime::{self, Provider};
 use fcdd::analyze::session::{GraphShapes, ModelSessions};
 use fcdd::network::ModelFolder;
 use fcdd::network::manifest::Precision;
+use fcdd::network::spec::Architecture;
 use fcdd::network::stem_rewrite::with_blocked_stem;
 use fcdd::network::writer::{INPUT, LOGITS};
 use ndarray::ArrayView3;
@@ -53,7 +54,7 @@ fn main() {
     }
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
     let model = folder.path().join("resnet18");
-    random_model::write("t1", 18, &model);
+    random_model::write(Architecture::Resnet18, "t1", 18, &model);
     let python = std::env::var_os("FCDD_BENCH_PYTHON").filter(has_openvino);
     println!("ResNet-18 160x192x160, random weights, {threads} thread(s), {}:", machine());
     if python.is_none() {

@@ -3,11 +3,17 @@
 use std::path::Path;
 use std::process::Command;
 
-/// Writes a ResNet-18 of full width for 160×192×160 into `folder`: random weights, labelled untrained, and yet marked as
+use fcdd::network::spec::Architecture;
+
+/// Channels of the stem in a network of full width.
+pub const FULL_WIDTH: usize = 64;
+
+/// Writes a network of full width for 160×192×160 into `folder`: random weights, labelled untrained, and yet marked as
 /// validated in bf16, so that it runs in what this processor computes fastest.
-pub fn write(sequence: &str, seed: u32, folder: &Path) {
+pub fn write(architecture: Architecture, sequence: &str, seed: u32, folder: &Path) {
     let exported = Command::new(env!("CARGO_BIN_EXE_fcdd"))
-        .args(["export", "--architecture", "resnet18", "--width", "64", "--input", "160,192,160", "--spacing", "1"])
+        .args(["export", "--architecture", architecture.name(), "--width", &FULL_WIDTH.to_string()])
+        .args(["--input", "160,192,160", "--spacing", "1"])
         .args(["--sequence", sequence, "--random-init", &seed.to_string(), "--output"])
         .arg(folder)
         .output()
