@@ -144,19 +144,11 @@ pub fn decode(
             // A child that ended early breaks the pipe; the reading side tells why.
             let _ = write_job(&mut to_child, job, streams);
         });
-        let mut buffer = Vec::new();
-        while finished < streams.len() {
-            match read_answer(&mut from_child, job.frame_bytes(), &mut buffer) {
-                Ok(true) => take(finished, &buffer)?,
-                Ok(false) => return Err(String::from_utf8_lossy(&buffer).into_owned()),
-                Err(e) => return Err(format!("the decoder gave no answer ({e})")),
-            }
-            finished += 1;
-        }
-        Ok(())
+        let result = read_answers(&mut from_child, job, streams.len(), &mut finished, &mut take);
+        // A child whose answers nobody reads stops reading too: the thread above would wait for it until the deadline.
+        let _ = done.send(());
+        result
     });
-    drop(from_child);
-    let _ = done.send(());
     let (timed_out, ending) = watch.join().unwrap_or((false, "unknown".to_owned()));
     result.map_err(|why: String| {
         let of = streams.len();
@@ -172,6 +164,26 @@ pub fn decode(
             format!("frame {} of {of}: {why}", finished + 1)
         }
     })
+}
+
+/// Hands on the answers up to the first that is not good, and counts those that are.
+fn read_answers(
+    from: &mut impl Read,
+    job: &Job,
+    due: usize,
+    finished: &mut usize,
+    take: &mut impl FnMut(usize, &[u8]) -> Result<(), String>,
+) -> Result<(), String> {
+    let mut buffer = Vec::new();
+    while *finished < due {
+        match read_answer(from, job.frame_bytes(), &mut buffer) {
+            Ok(true) => take(*finished, &buffer)?,
+            Ok(false) => return Err(String::from_utf8_lossy(&buffer).into_owned()),
+            Err(e) => return Err(format!("the decoder gave no answer ({e})")),
+        }
+        *finished += 1;
+    }
+    Ok(())
 }
 
 /// Ends a child and what it started, whether or not they still run, and says how the child ended.
@@ -376,6 +388,19 @@ mod tests {
         let error = decode_one(&limits, 1 << 20);
         assert!(error.contains("took longer"), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    }
+
+    #[test]
+    fn a_refused_frame_is_told_at_once_though_the_decoder_reads_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = stand_in(folder.path(), r"printf '\000\003\000\000\000bad'; exec sleep 600");
+        let begun = Instant::now();
+        // More than a pipe holds.
+        let streams = vec![Cow::Owned(vec![0; 1 << 20]); 2];
+        let job = Job { frames: 2, ..rle_job() };
+        let error = decode(&job, &streams, &limits, limits.deadline(), |_, _| Ok(())).unwrap_err();
+        assert_eq!(error, "frame 1 of 2: bad");
+        assert!(begun.elapsed() < limits.timeout / 2, "{:?}", begun.elapsed());
     }
 
     #[test]
