@@ -110,8 +110,12 @@ fn image(
     }
 }
 
-/// Slope and intercept, and whether there are any. What is there and no number must not be taken for 1 and 0.
+/// Slope and intercept, and whether there are any. What is there and no number must not be taken for 1 and 0, nor what is
+/// there and no functional group for none.
 fn rescale(attributes: &Attributes) -> (Result<[f64; 2], String>, [bool; 2]) {
+    if let Some(text) = attributes.functional_group_in_text(tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE) {
+        return (Err(format!("Pixel Value Transformation Sequence is {text:?}")), [true, true]);
+    }
     let one = |tag: Tag, name: &str, absent: f64| match attributes.text(tag) {
         text if text.is_empty() => Ok((absent, false)),
         text => match attributes.numbers(tag).as_slice() {

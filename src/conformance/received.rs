@@ -91,6 +91,7 @@ pub(super) const USES: [(&str, &[Tag]); 6] = [
             tags::BITS_STORED,
             tags::HIGH_BIT,
             tags::PIXEL_REPRESENTATION,
+            tags::PIXEL_VALUE_TRANSFORMATION_SEQUENCE,
             tags::RESCALE_SLOPE,
             tags::RESCALE_INTERCEPT,
             tags::LOSSY_IMAGE_COMPRESSION,

@@ -42,14 +42,21 @@ impl<'a> Attributes<'a> {
         self.shared.is_some() || self.per_frame.is_some()
     }
 
+    /// What stands in a functional group's place and is no sequence.
+    pub fn functional_group_in_text(&self, group: Tag) -> Option<String> {
+        let element = self.per_frame.and_then(|of_frame| of_frame.get(group));
+        let element = element.or_else(|| self.shared.and_then(|shared| shared.get(group)))?;
+        element.items().is_none().then(|| text_of(element))
+    }
+
     /// The element, the most specific one first.
     pub fn element(&self, tag: Tag) -> Option<&'a InMemElement> {
+        // A functional group is a sequence with one item; deeper sequences tell of other objects, and private ones by
+        // their own rules: in Philips' copy of a frame as a classic image, its position is half a pixel away.
+        let is_functional = |tag: Tag| tag.group() != 0x0008 && tag.group().is_multiple_of(2);
         let in_group = |group: Option<&'a Dataset>| {
-            // A functional group is a sequence with one item; deeper sequences tell of other objects.
-            group?.iter().filter(|macros| macros.tag().group() != 0x0008).find_map(|macros| {
-                let item = macros.items()?.first()?;
-                item.get(tag)
-            })
+            let mut groups = group?.iter().filter(|group| is_functional(group.tag()));
+            groups.find_map(|group| group.items()?.first()?.get(tag))
         };
         in_group(self.per_frame).or_else(|| in_group(self.shared)).or_else(|| self.top.get(tag))
     }
@@ -121,4 +128,43 @@ pub fn text(dataset: &Dataset, tag: Tag) -> String {
 
 fn text_of(element: &InMemElement) -> String {
     element.to_str().map(|t| t.trim_matches(['\0', ' ', '\n', '\r', '\t']).to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use dicom_core::value::DataSetSequence;
+    use dicom_core::{DataElement, PrimitiveValue, VR};
+
+    use super::*;
+
+    fn sequence(tag: Tag, items: Vec<Dataset>) -> InMemElement {
+        DataElement::new(tag, VR::SQ, DataSetSequence::from(items))
+    }
+
+    fn number(tag: Tag, number: &str) -> Dataset {
+        Dataset::from_element_iter([DataElement::new(tag, VR::DS, PrimitiveValue::from(number))])
+    }
+
+    #[test]
+    fn a_frame_comes_before_what_frames_share_and_private_copies_of_either_do_not_count() {
+        let private = Tag(0x2005, 0x140F);
+        let of_frame = Dataset::from_element_iter([
+            sequence(tags::MR_ECHO_SEQUENCE, vec![number(tags::EFFECTIVE_ECHO_TIME, "2")]),
+            sequence(private, vec![number(tags::RESCALE_SLOPE, "3")]),
+        ]);
+        let shared = Dataset::from_element_iter([
+            sequence(tags::MR_ECHO_SEQUENCE, vec![number(tags::EFFECTIVE_ECHO_TIME, "4")]),
+            sequence(tags::PIXEL_MEASURES_SEQUENCE, vec![number(tags::SLICE_THICKNESS, "5")]),
+        ]);
+        let top = Dataset::from_element_iter([
+            sequence(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE, vec![of_frame]),
+            sequence(tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE, vec![shared]),
+        ]);
+        let attributes = Attributes::of_frame(&top, 0);
+        assert_eq!(attributes.number(tags::EFFECTIVE_ECHO_TIME), Some(2.0));
+        assert_eq!(Attributes::of_frame(&top, 1).number(tags::EFFECTIVE_ECHO_TIME), Some(4.0));
+        assert_eq!(attributes.number(tags::SLICE_THICKNESS), Some(5.0));
+        assert_eq!(attributes.number(tags::RESCALE_SLOPE), None);
+        assert!(!attributes.has_items(private));
+    }
 }
