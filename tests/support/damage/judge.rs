@@ -164,8 +164,11 @@ impl Comparison<'_> {
         };
         let [old_slope, old_intercept] = self.set.rescale.get(&key).copied().unwrap_or([1.0, 0.0]);
         let is_near = ours.iter().zip(theirs).all(|(found, old)| {
-            let wanted = (f64::from(*old) - old_intercept) / old_slope * slope + intercept;
-            (f64::from(*found) - wanted).abs() <= RESCALED_PART * wanted.abs().max(slope.abs())
+            let old = f64::from(*old);
+            let wanted = (old - old_intercept) / old_slope * slope + intercept;
+            // What single precision lost of the old value weighs more where the old slope was small.
+            let lost = f64::from(f32::EPSILON) * (old.abs() + old_intercept.abs()) / old_slope * slope;
+            (f64::from(*found) - wanted).abs() <= RESCALED_PART * wanted.abs().max(slope.abs()) + lost.abs()
         });
         is_near.then_some(()).ok_or_else(|| format!("slice {k} has not the values of slope {slope}, {intercept}"))
     }
