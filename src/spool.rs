@@ -18,6 +18,7 @@
 //! 4. One process uses a spool at a time; a lock on `spool.lock` says so.
 
 pub mod incoming;
+pub mod listing;
 pub mod received_file;
 pub mod room;
 pub mod sentinel;
@@ -295,27 +296,6 @@ impl Spool {
         self.shared.removal.write().await
     }
 
-    /// At start-up: removes what a killed process left half-written below `results/`; gives the other files there.
-    pub fn sweep_results(&self) -> Result<Vec<PathBuf>, SpoolError> {
-        let directory = self.shared.directory.join(RESULTS);
-        let mut files = Vec::new();
-        for entry in walkdir::WalkDir::new(&directory).min_depth(2).max_depth(2) {
-            let entry = entry.map_err(|error| SpoolError::Io {
-                doing: "list",
-                path: error.path().unwrap_or(&directory).to_owned(),
-                source: error.into(),
-            })?;
-            let is_file = entry.file_type().is_file();
-            let path = entry.into_path();
-            if is_file && is_temporary(&path) {
-                std::fs::remove_file(&path).at("remove the leftover", &path)?;
-            } else if is_file {
-                files.push(path);
-            }
-        }
-        Ok(files)
-    }
-
     /// Space left for us on the spool's file system, MiB.
     pub fn free_mib(&self) -> Result<u64, SpoolError> {
         let directory = &self.shared.directory;
@@ -395,20 +375,6 @@ mod tests {
         write_durably(&path, b"two").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn what_a_killed_process_left_among_the_results_is_swept() {
-        let directory = tempfile::tempdir().unwrap();
-        let spool = Spool::open(directory.path()).unwrap();
-        let results = spool.results_directory(&Uid::parse("1.2").unwrap()).unwrap();
-        for name in ["2.25.1.dcm", "2.25.2.dcm.tmp4711", "revision-1.json", "revision-2.json.tmp12"] {
-            std::fs::write(results.join(name), b"bytes").unwrap();
-        }
-        let mut kept = spool.sweep_results().unwrap();
-        kept.sort();
-        assert_eq!(kept, ["2.25.1.dcm", "revision-1.json"].map(|name| results.join(name)));
-        assert_eq!(std::fs::read_dir(&results).unwrap().count(), 2);
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! Received objects: rows for what the spool holds, and for what is in quarantine.
+//! Received objects: rows for what the spool holds.
 //!
 //! An instance row and its study's row are written together, before the sender gets its answer. The spool is
 //! the truth: [`Ledger::rebuild_from_spool`] writes the rows that a power cut took.
 
 use sqlx::Row;
 
-use super::{Doing, Ledger, LedgerError, now_ms};
+use super::{Doing, Ledger, LedgerError};
 use crate::dicom::Uid;
 
 /// Classes whose objects can become a T1 or FLAIR volume: MR Image, Enhanced MR Image, Legacy Converted Enhanced MR
@@ -79,51 +79,6 @@ pub enum Recorded {
     Elsewhere(StoredInstance),
 }
 
-/// A variant in quarantine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewQuarantine {
-    /// SOP Instance UID that two different datasets claim.
-    pub sop_instance_uid: Uid,
-    /// Study Instance UID of the variant.
-    pub study_uid: Uid,
-    /// Path relative to the spool.
-    pub path: String,
-    /// SHA-256 of the variant's dataset.
-    pub dataset_sha256: [u8; 32],
-    /// How it differs.
-    pub kind: VariantKind,
-    /// One sentence.
-    pub why: String,
-    /// The association's row; `None` when rebuilt from the spool.
-    pub association_id: Option<i64>,
-}
-
-/// How an object in quarantine differs from the one that was first under its UID.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum VariantKind {
-    /// It came in another transfer syntax.
-    TransferSyntax,
-    /// Only attributes of the patient, the study or the visit differ: somebody corrected them.
-    Demographics,
-    /// It came within another study.
-    OtherStudy,
-    /// Anything else.
-    Other,
-}
-
-impl VariantKind {
-    /// The name in the ledger.
-    pub fn name(self) -> &'static str {
-        match self {
-            VariantKind::TransferSyntax => "transfer_syntax",
-            VariantKind::Demographics => "demographics",
-            VariantKind::OtherStudy => "other_study",
-            VariantKind::Other => "other",
-        }
-    }
-}
-
 impl Ledger {
     /// The row of a SOP instance.
     pub async fn find_instance(&self, sop_instance_uid: &Uid) -> Result<Option<StoredInstance>, LedgerError> {
@@ -157,27 +112,6 @@ impl Ledger {
     pub async fn record_instance(&self, new: &NewInstance) -> Result<Recorded, LedgerError> {
         self.row_writer.write(new.clone()).await
     }
-
-    /// Writes the row of a variant; the same variant has one row.
-    pub async fn record_quarantine(&self, new: &NewQuarantine) -> Result<(), LedgerError> {
-        sqlx::query(
-            "INSERT INTO quarantine
-                 (sop_instance_uid, study_uid, path, dataset_sha256, why, association_id, received_at, kind)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (path) DO NOTHING",
-        )
-        .bind(new.sop_instance_uid.as_str())
-        .bind(new.study_uid.as_str())
-        .bind(&new.path)
-        .bind(new.dataset_sha256.as_slice())
-        .bind(&new.why)
-        .bind(new.association_id)
-        .bind(now_ms())
-        .bind(new.kind.name())
-        .execute(&self.writer)
-        .await
-        .doing("record an instance in quarantine")?;
-        Ok(())
-    }
 }
 
 pub(super) const FIND_INSTANCE: &str =
@@ -195,6 +129,7 @@ pub(super) fn stored_instance(row: &sqlx::sqlite::SqliteRow) -> Result<StoredIns
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::now_ms;
     use crate::spool::Spool;
 
     fn uid(text: &str) -> Uid {

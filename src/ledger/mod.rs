@@ -13,6 +13,7 @@ mod migration;
 pub mod outbox;
 pub mod outside_writes;
 pub mod overview;
+pub mod quarantine;
 pub mod rebuild;
 pub mod refusals;
 pub mod removal;

@@ -3,12 +3,14 @@
 //! A daemon starts with all of its spool before it, often hundreds of thousands of files, nearly all of them known:
 //! they are asked for in lots, and only those without a row are opened.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use tokio::task::JoinSet;
 
-use super::instances::{NewInstance, NewQuarantine, Recorded, StoredInstance, VariantKind};
+use super::instances::{NewInstance, Recorded};
+use super::quarantine::{NewQuarantine, QuarantineError, VariantKind};
 use super::{Doing, Ledger, LedgerError};
+use crate::spool::listing::ReceivedName;
 use crate::spool::received_file::ReceivedFile;
 use crate::spool::{Spool, SpoolError};
 
@@ -32,6 +34,9 @@ pub enum RebuildError {
     /// The ledger cannot be written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// An object cannot be moved to the quarantine.
+    #[error(transparent)]
+    Quarantine(#[from] QuarantineError),
     /// The reading task ended early.
     #[error("reading the spool ended early: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -48,7 +53,7 @@ impl Ledger {
     pub async fn rebuild_from_spool(&self, spool: &Spool) -> Result<Rebuilt, RebuildError> {
         let files = {
             let spool = spool.clone();
-            tokio::task::spawn_blocking(move || list_spool(&spool)).await??
+            tokio::task::spawn_blocking(move || spool.received_files()).await??
         };
         let mut rebuilt = Rebuilt::default();
         let mut readers = JoinSet::new();
@@ -69,7 +74,7 @@ impl Ledger {
     }
 
     /// Those of the files whose row is missing. An object's row counts only where it names this very file.
-    async fn without_a_row<'a>(&self, files: &'a [SpoolFile]) -> Result<Vec<&'a SpoolFile>, LedgerError> {
+    async fn without_a_row<'a>(&self, files: &'a [ReceivedName]) -> Result<Vec<&'a ReceivedName>, LedgerError> {
         let named: Vec<[&str; 2]> = files.iter().map(|file| [file.sop_instance_uid(), &file.relative]).collect();
         let missing: Vec<i64> = sqlx::query_scalar(
             "SELECT file.key FROM json_each(?) AS file
@@ -85,7 +90,7 @@ impl Ledger {
     }
 
     /// Reads a file and writes its row.
-    async fn write_row_of(self, spool: Spool, file: SpoolFile) -> Result<Written, RebuildError> {
+    async fn write_row_of(self, spool: Spool, file: ReceivedName) -> Result<Written, RebuildError> {
         let path = spool.path(&file.relative);
         let (read, path) = tokio::task::spawn_blocking(move || (ReceivedFile::read(&path), path)).await?;
         let received = match read {
@@ -114,29 +119,6 @@ impl Ledger {
                 Ok(Written::Quarantine)
             }
         }
-    }
-
-    /// Moves an object whose SOP instance came before within another study out of the way of analysis, with its row.
-    /// Gives the row.
-    pub async fn quarantine_elsewhere(
-        &self,
-        spool: &Spool,
-        new: NewInstance,
-        first: &StoredInstance,
-    ) -> Result<NewQuarantine, RebuildError> {
-        let (spool, moved) = (spool.clone(), new.clone());
-        let move_away = move || spool.move_to_quarantine(&moved.path, &moved.sop_instance_uid, &moved.dataset_sha256);
-        let variant = NewQuarantine {
-            path: tokio::task::spawn_blocking(move_away).await??,
-            sop_instance_uid: new.sop_instance_uid,
-            study_uid: new.study_uid,
-            dataset_sha256: new.dataset_sha256,
-            kind: VariantKind::OtherStudy,
-            why: format!("the same SOP instance came before within study {}", first.study_uid),
-            association_id: new.association_id,
-        };
-        self.record_quarantine(&variant).await?;
-        Ok(variant)
     }
 }
 
@@ -174,39 +156,6 @@ impl ReceivedFile {
             received_at_ms: self.written_at_ms,
         }
     }
-}
-
-#[derive(Debug, Clone)]
-struct SpoolFile {
-    /// Path relative to the spool.
-    relative: String,
-    in_quarantine: bool,
-}
-
-impl SpoolFile {
-    /// The UID that an object's file is named after.
-    fn sop_instance_uid(&self) -> &str {
-        Path::new(&self.relative).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default()
-    }
-}
-
-/// Every object file in the spool, without opening any.
-fn list_spool(spool: &Spool) -> Result<Vec<SpoolFile>, SpoolError> {
-    let mut files = Vec::new();
-    for (directory, in_quarantine) in [(spool.studies_directory(), false), (spool.quarantine_directory(), true)] {
-        for entry in walkdir::WalkDir::new(&directory).min_depth(1).max_depth(2) {
-            let entry = entry.map_err(|error| SpoolError::Io {
-                doing: "list",
-                path: error.path().unwrap_or(&directory).to_owned(),
-                source: error.into(),
-            })?;
-            let relative = entry.path().strip_prefix(spool.directory()).ok().and_then(Path::to_str);
-            if let Some(relative) = relative.filter(|name| entry.file_type().is_file() && name.ends_with(".dcm")) {
-                files.push(SpoolFile { relative: relative.to_owned(), in_quarantine });
-            }
-        }
-    }
-    Ok(files)
 }
 
 #[cfg(test)]

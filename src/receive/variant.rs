@@ -11,7 +11,7 @@ use dicom_core::dictionary::{DataDictionary, DataDictionaryEntry};
 use dicom_dictionary_std::{StandardDataDictionary, tags};
 
 use crate::dicom::element_digests::element_digests;
-use crate::ledger::instances::VariantKind;
+use crate::ledger::quarantine::VariantKind;
 use crate::spool::received_file::{OpenedDataset, open_dataset};
 
 /// Attributes that are named at most.
