@@ -89,22 +89,28 @@ pub fn display(placed: &Volume, view: &FieldOfView, source: &Grid) -> Result<Hea
     // NaN marks what is not shown, until the range is known.
     let mut map = Array3::from_elem(source.shape, f32::NAN);
     let cells = placed.data.as_standard_layout();
-    if let Some(sampler) = Sampler::new(cells.view()) {
-        map.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i0, mut slab)| {
-            for (i1, mut row) in slab.outer_iter_mut().enumerate() {
-                let (cells_start, input_start) = (to_cells.row_start(i0, i1), to_input.row_start(i0, i1));
-                for (i2, value) in row.iter_mut().enumerate() {
-                    if is_head(&view.head, to_input.along_row(input_start, i2)) {
-                        *value = sampler.at(to_cells.along_row(cells_start, i2));
+    let nothing = || (f32::INFINITY, f32::NEG_INFINITY);
+    let (low, high) = match Sampler::new(cells.view()) {
+        Some(sampler) => map
+            .axis_iter_mut(Axis(0))
+            .into_par_iter()
+            .enumerate()
+            .map(|(i0, mut slab)| {
+                let (mut low, mut high) = nothing();
+                for (i1, mut row) in slab.outer_iter_mut().enumerate() {
+                    let (cells_start, input_start) = (to_cells.row_start(i0, i1), to_input.row_start(i0, i1));
+                    for (i2, value) in row.iter_mut().enumerate() {
+                        if resample::at_nearest(&view.head, to_input.along_row(input_start, i2)) == Some(&true) {
+                            *value = sampler.at(to_cells.along_row(cells_start, i2));
+                            (low, high) = (low.min(*value), high.max(*value));
+                        }
                     }
                 }
-            }
-        });
-    }
-    let (low, high) = map
-        .iter()
-        .filter(|v| !v.is_nan())
-        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), v| (low.min(*v), high.max(*v)));
+                (low, high)
+            })
+            .reduce(nothing, |a, b| (a.0.min(b.0), a.1.max(b.1))),
+        None => nothing(),
+    };
     if low > high {
         return Ok(Heatmap { display: Arc::new(Array3::zeros(source.shape)), range_logit: [0.0; 2], constant: true });
     }
@@ -112,19 +118,6 @@ pub fn display(placed: &Volume, view: &FieldOfView, source: &Grid) -> Result<Hea
     let constant = range <= CONSTANT_BELOW * high.abs();
     map.par_mapv_inplace(|v| if v.is_nan() || constant { 0.0 } else { ((v - low) / range).clamp(0.0, 1.0) });
     Ok(Heatmap { display: Arc::new(map), range_logit: [low, high], constant })
-}
-
-/// Whether the voxel that contains an input index is in the field of view and in the head.
-fn is_head(head: &Array3<bool>, index: [f64; 3]) -> bool {
-    if index.iter().any(|x| *x <= -0.5) {
-        return false;
-    }
-    // What `f64::round` gives from here on; that one is a call into the C library for each of millions of voxels.
-    let nearest = index.map(|x| {
-        let whole = x as usize;
-        whole.saturating_add(usize::from(x - whole as f64 >= 0.5))
-    });
-    head.get(nearest).copied().unwrap_or(false)
 }
 
 #[cfg(test)]
@@ -192,20 +185,6 @@ mod tests {
         }
         assert_eq!(brightest.1, 1.0);
         assert!((0..3).all(|a| (brightest.0[a] - [16.0, 32.0, 32.0][a]).abs() <= 1.0), "{brightest:?}");
-    }
-
-    #[test]
-    fn the_nearest_voxel_is_the_rounded_index() {
-        let head = Array3::from_shape_fn((9, 1, 1), |(i, _, _)| i % 2 == 0);
-        let by_round = |x: f64| {
-            let nearest = x.round();
-            nearest >= 0.0 && head.get([nearest as usize, 0, 0]).copied().unwrap_or(false)
-        };
-        let halves = (-4..24).map(|i| f64::from(i) / 2.0);
-        let near = halves.flat_map(|x| [x.next_down(), x, x.next_up()]);
-        for x in near.chain([0.499_999_999_999_999_94, 1e300, f64::INFINITY, -1e300, f64::NEG_INFINITY]) {
-            assert_eq!(is_head(&head, [x, 0.0, 0.0]), by_round(x), "{x:?}");
-        }
     }
 
     #[test]

@@ -18,7 +18,7 @@
 use ndarray::{Array3, Axis, s};
 
 use crate::volume::components::{self, Connectivity};
-use crate::volume::{Affine, Grid, SingularAffine, Volume, resample};
+use crate::volume::{Affine, Grid, SingularAffine, Volume, low_pass, resample};
 
 /// The scout is never finer than this, mm.
 const SCOUT_SPACING_MM: f64 = 2.0;
@@ -94,16 +94,29 @@ pub enum HeadError {
     },
 }
 
+/// Spacing (mm) of the grid on which the head is sought for a grid of `spacing_mm`.
+pub fn scout_spacing_mm(spacing_mm: f64) -> f64 {
+    spacing_mm.max(SCOUT_SPACING_MM)
+}
+
 /// Finds the head in `volume`, whose values must be finite. `spacing_mm` is that of the grid to come.
 ///
 /// # Errors
 /// See [`HeadError`].
 pub fn find(volume: &Volume, spacing_mm: f64) -> Result<Head, HeadError> {
-    let grid = scout_grid(&volume.grid(), spacing_mm.max(SCOUT_SPACING_MM));
-    let spacing_mm = grid.affine.spacing_mm()[0];
-    let smooth = resample::low_pass(volume, spacing_mm);
+    let spacing_mm = scout_spacing_mm(spacing_mm);
+    let filtered = low_pass::filtered(volume, spacing_mm);
+    find_in_filtered(filtered.as_ref().unwrap_or(volume), spacing_mm)
+}
+
+/// [`find`] in a volume that went through the low-pass filter for the scout's spacing, `spacing_mm`.
+///
+/// # Errors
+/// See [`HeadError`].
+pub fn find_in_filtered(volume: &Volume, spacing_mm: f64) -> Result<Head, HeadError> {
+    let grid = scout_grid(&volume.grid(), spacing_mm);
     // NaN marks what the field of view does not cover.
-    let scout = resample::trilinear(smooth.as_ref().unwrap_or(volume), &grid, f32::NAN)?;
+    let scout = resample::trilinear(volume, &grid, f32::NAN)?;
     let threshold = threshold(&scout)?;
 
     let bright = scout.mapv(|v| v > threshold);
@@ -250,11 +263,9 @@ fn cut_from_above(mask: &Array3<bool>, scout: &Array3<f32>, from: usize) -> usiz
 
 /// Fills what is enclosed within its axial level.
 fn fill_levels(mask: &mut Array3<bool>) {
-    let (n0, n1, _) = mask.dim();
-    let mut between_lids = Array3::from_elem((n0, n1, 3), true);
     for mut level in mask.axis_iter_mut(Axis(2)).filter(|level| level.iter().any(|v| *v)) {
-        between_lids.index_axis_mut(Axis(2), 1).assign(&level);
-        level.assign(&components::fill_holes(between_lids.view()).index_axis(Axis(2), 1));
+        let filled = components::fill_holes_of_level(level.view());
+        level.assign(&filled);
     }
 }
 

@@ -6,8 +6,8 @@
 //!    `[D, H, W]` = left-right, posterior-anterior, inferior-superior. It is centred on the head's middle left-right and
 //!    front-back; its upper end is 6 mm above the vertex, so what does not fit is cut at the neck. Its voxel centres are
 //!    whole multiples of the spacing in LPS: every acquisition of a head lands on the same lattice.
-//! 3. Low-pass along source axes that are finer than the target, then trilinear interpolation
-//!    ([`crate::volume::resample`] states both exactly).
+//! 3. Low-pass along source axes that are finer than the target ([`crate::volume::low_pass`]), then trilinear
+//!    interpolation ([`crate::volume::resample`]).
 //! 4. z-score with mean and standard deviation of the head's voxels within the grid; everything else gets the
 //!    manifest's background value.
 //!
@@ -17,7 +17,7 @@ use ndarray::{Array3, Zip};
 
 use super::head_mask::{self, HeadError, HeadMeasures, ras_axes};
 use crate::study::Reason;
-use crate::volume::{Grid, SingularAffine, Volume, resample};
+use crate::volume::{Grid, SingularAffine, Volume, low_pass, resample};
 
 /// The name that manifests use for what this file does.
 pub const NAME: &str = "fcdd-2";
@@ -108,14 +108,19 @@ pub fn prepare(volume: &Volume, spec: &InputSpec) -> Result<Prepared, Preprocess
     if not_finite > 0 {
         return Err(PreprocessError::NotFinite { count: not_finite, of: volume.data.len() });
     }
-    let head = head_mask::find(volume, spec.spacing_mm)?;
+    let scout_spacing_mm = head_mask::scout_spacing_mm(spec.spacing_mm);
+    let mut filtered = low_pass::filtered(volume, scout_spacing_mm);
+    let head = head_mask::find_in_filtered(filtered.as_ref().unwrap_or(volume), scout_spacing_mm)?;
     let grid = target_grid(spec, &head.measures);
-    let smooth = resample::low_pass(volume, spec.spacing_mm);
-    let mut tensor = resample::trilinear(smooth.as_ref().unwrap_or(volume), &grid, 0.0)?;
-    drop(smooth);
-
-    let membership = Volume { data: head.mask.mapv(|inside| f32::from(u8::from(inside))), affine: head.grid.affine };
-    let head_on_grid = resample::trilinear(&membership, &grid, 0.0)?.mapv(|share| share >= 0.5);
+    let head_on_grid = resample::majority(head.mask.view(), &head.grid, &grid)?;
+    if scout_spacing_mm != spec.spacing_mm {
+        drop(filtered); // Before the next one takes as much memory.
+        filtered = low_pass::filtered(volume, spec.spacing_mm);
+    }
+    let source = filtered.as_ref().unwrap_or(volume);
+    // What is not head gets the background value below, whatever it is.
+    let mut tensor = resample::trilinear_within(source, &grid, head_on_grid.view(), 0.0)?;
+    drop(filtered);
 
     let (mean, standard_deviation) = mean_and_deviation(&tensor, &head_on_grid);
     if standard_deviation.is_nan() || standard_deviation <= 1e-6 * mean.abs().max(f64::MIN_POSITIVE) {
@@ -143,8 +148,8 @@ fn target_grid(spec: &InputSpec, head: &HeadMeasures) -> Grid {
 /// NaN for both when the mask is empty.
 fn mean_and_deviation(values: &Array3<f32>, mask: &Array3<bool>) -> (f64, f64) {
     let inside = || values.iter().zip(mask).filter(|(_, m)| **m).map(|(v, _)| f64::from(*v));
-    let n = inside().count() as f64;
-    let mean = inside().sum::<f64>() / n;
+    let (n, sum) = inside().fold((0.0, 0.0), |(n, sum), v| (n + 1.0, sum + v));
+    let mean = sum / n;
     let variance = inside().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
     (mean, variance.sqrt())
 }

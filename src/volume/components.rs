@@ -1,6 +1,8 @@
 //! Connected components of a mask, and what is made of them: the largest one, filled holes.
 
-use ndarray::{Array3, ArrayView3};
+use std::ops::Range;
+
+use ndarray::{Array2, Array3, ArrayView1, ArrayView2, ArrayView3, Axis, s};
 
 /// Which voxels count as neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,63 +22,100 @@ pub struct Components {
     pub sizes: Vec<usize>,
 }
 
-/// What a voxel of the padded copy is while components grow; above, labels.
-const OUTSIDE: u32 = 0;
-const NOT_YET: u32 = 1;
-const FIRST_LABEL: u32 = 2;
+/// Voxels of one row that follow each other in the mask.
+#[derive(Debug, Clone, Copy)]
+struct Run {
+    start: usize,
+    end: usize,
+}
 
-/// Labels the connected components of `mask`, by a stack of flat indices (no recursion: a head has millions of voxels).
-///
-/// The work is done on a copy with a margin of one voxel outside the mask, where every voxel has all of its neighbours at
-/// fixed distances: no step needs to know where the array ends.
+/// Labels the connected components of `mask`. Each row (axis 2) is cut into runs; a run that touches one of a row before
+/// is joined with it. A head of millions of voxels has some ten thousand runs.
 pub fn label(mask: ArrayView3<'_, bool>, connectivity: Connectivity) -> Components {
     let (n0, n1, n2) = mask.dim();
-    let (across, row) = ((n1 + 2) * (n2 + 2), n2 + 2);
-    let at = |i: usize, j: usize| (i + 1) * across + (j + 1) * row + 1;
-    let mut padded = vec![OUTSIDE; (n0 + 2) * across];
+    // The steps to the neighbouring rows that come before, across slabs and across rows.
+    let (rows_before, reach): (&[[isize; 2]], usize) = match connectivity {
+        Connectivity::Faces6 => (&[[0, -1], [-1, 0]], 0),
+        Connectivity::Corners26 => (&[[0, -1], [-1, -1], [-1, 0], [-1, 1]], 1),
+    };
+    let mut runs: Vec<Run> = Vec::new();
+    // Where each row's runs begin, and where the last one's end.
+    let mut row_runs = vec![0; n0 * n1 + 1];
+    let mut roots: Vec<u32> = Vec::new();
     for (i, slab) in mask.outer_iter().enumerate() {
-        for (j, line) in slab.outer_iter().enumerate() {
-            let start = at(i, j);
-            for (voxel, inside) in padded[start..start + n2].iter_mut().zip(line) {
-                *voxel = if *inside { NOT_YET } else { OUTSIDE };
-            }
-        }
-    }
-    let steps: Vec<isize> =
-        neighbours(connectivity).into_iter().map(|[a, b, c]| a * across as isize + b * row as isize + c).collect();
-    let mut sizes = Vec::new();
-    let mut open: Vec<usize> = Vec::new();
-    for first in 0..padded.len() {
-        if padded[first] != NOT_YET {
-            continue;
-        }
-        let this = FIRST_LABEL + sizes.len() as u32;
-        let mut size = 0;
-        padded[first] = this;
-        open.push(first);
-        while let Some(voxel) = open.pop() {
-            size += 1;
-            for step in &steps {
-                let neighbour = voxel.wrapping_add_signed(*step);
-                // In the mask, so never in the margin: its neighbours are within the copy too.
-                if padded[neighbour] == NOT_YET {
-                    padded[neighbour] = this;
-                    open.push(neighbour);
+        for (j, row) in slab.outer_iter().enumerate() {
+            let first = runs.len();
+            add_runs(&mut runs, row);
+            roots.extend(first as u32..runs.len() as u32);
+            row_runs[i * n1 + j + 1] = runs.len();
+            for [across_slabs, across_rows] in rows_before {
+                let place = (i.checked_add_signed(*across_slabs), j.checked_add_signed(*across_rows));
+                if let (Some(i), Some(j)) = place
+                    && j < n1
+                {
+                    let before = row_runs[i * n1 + j]..row_runs[i * n1 + j + 1];
+                    join(&mut roots, &runs, before, first..runs.len(), reach);
                 }
             }
         }
-        sizes.push(size);
     }
+    // A root is the first run of its component, so components are numbered as a scan meets them.
+    let mut sizes = Vec::new();
+    let mut label_of_root = vec![0; runs.len()];
     let mut labels = Array3::<u32>::zeros((n0, n1, n2));
     for (i, mut slab) in labels.outer_iter_mut().enumerate() {
-        for (j, mut line) in slab.outer_iter_mut().enumerate() {
-            let start = at(i, j);
-            for (label, voxel) in line.iter_mut().zip(&padded[start..start + n2]) {
-                *label = voxel.saturating_sub(FIRST_LABEL - 1);
+        for (j, mut row) in slab.outer_iter_mut().enumerate() {
+            let in_row = row_runs[i * n1 + j]..row_runs[i * n1 + j + 1];
+            for (index, Run { start, end }) in in_row.clone().zip(&runs[in_row]) {
+                let root = root_of(&mut roots, index as u32) as usize;
+                if label_of_root[root] == 0 {
+                    sizes.push(0);
+                    label_of_root[root] = sizes.len() as u32;
+                }
+                sizes[label_of_root[root] as usize - 1] += end - start;
+                row.slice_mut(s![*start..*end]).fill(label_of_root[root]);
             }
         }
     }
     Components { labels, sizes }
+}
+
+fn add_runs(runs: &mut Vec<Run>, row: ArrayView1<'_, bool>) {
+    let mut start = None;
+    for (k, inside) in row.iter().enumerate() {
+        match (start, inside) {
+            (None, true) => start = Some(k),
+            (Some(begun), false) => {
+                runs.push(Run { start: begun, end: k });
+                start = None;
+            }
+            _ => {}
+        }
+    }
+    runs.extend(start.map(|start| Run { start, end: row.len() }));
+}
+
+/// Joins the runs of two rows that touch, or come as near as `reach`.
+fn join(roots: &mut [u32], runs: &[Run], before: Range<usize>, here: Range<usize>, reach: usize) {
+    let (mut a, mut b) = (before.start, here.start);
+    while a < before.end && b < here.end {
+        let (one, other) = (runs[a], runs[b]);
+        if one.start < other.end + reach && other.start < one.end + reach {
+            let (x, y) = (root_of(roots, a as u32), root_of(roots, b as u32));
+            roots[x.max(y) as usize] = x.min(y);
+        }
+        // The one that ends first touches nothing further on.
+        if one.end < other.end { a += 1 } else { b += 1 }
+    }
+}
+
+/// The first run of a run's component, as far as it is known; shortens the way there.
+fn root_of(roots: &mut [u32], mut run: u32) -> u32 {
+    while roots[run as usize] != run {
+        roots[run as usize] = roots[roots[run as usize] as usize];
+        run = roots[run as usize];
+    }
+    run
 }
 
 /// The components of `mask` that have at least `share` (0 to 1) of the largest one's voxels.
@@ -89,37 +128,48 @@ pub fn large(mask: ArrayView3<'_, bool>, connectivity: Connectivity, share: f64)
 
 /// `mask` with everything filled that cannot be reached from the array's faces through face neighbours.
 pub fn fill_holes(mask: ArrayView3<'_, bool>) -> Array3<bool> {
-    let (n0, n1, n2) = mask.dim();
-    let background = label(mask.mapv(|m| !m).view(), Connectivity::Faces6);
-    let mut open_to_outside = vec![false; background.sizes.len() + 1];
-    for ((i, j, k), l) in background.labels.indexed_iter() {
-        let on_face = i == 0 || j == 0 || k == 0 || i + 1 == n0 || j + 1 == n1 || k + 1 == n2;
-        if on_face && *l != 0 {
-            open_to_outside[*l as usize] = true;
-        }
-    }
-    background.labels.mapv(|l| l == 0 || !open_to_outside[l as usize])
+    fill_holes_from(mask, &[Axis(0), Axis(1), Axis(2)])
 }
 
-fn neighbours(connectivity: Connectivity) -> Vec<[isize; 3]> {
-    let mut steps = Vec::with_capacity(26);
-    for a in -1..=1isize {
-        for b in -1..=1isize {
-            for c in -1..=1isize {
-                let distance = a.abs() + b.abs() + c.abs();
-                let limit = if connectivity == Connectivity::Faces6 { 1 } else { 3 };
-                if (1..=limit).contains(&distance) {
-                    steps.push([a, b, c]);
-                }
-            }
+/// The same within one level: what cannot be reached from its edges through edge neighbours.
+pub fn fill_holes_of_level(level: ArrayView2<'_, bool>) -> Array2<bool> {
+    fill_holes_from(level.insert_axis(Axis(0)), &[Axis(1), Axis(2)]).remove_axis(Axis(0))
+}
+
+/// Fills what cannot be reached from the faces across these axes.
+fn fill_holes_from(mask: ArrayView3<'_, bool>, across: &[Axis]) -> Array3<bool> {
+    let background = label(mask.mapv(|m| !m).view(), Connectivity::Faces6);
+    // What is no background has label 0.
+    let mut is_open = vec![false; background.sizes.len() + 1];
+    for axis in across {
+        let faces = [0, mask.len_of(*axis).saturating_sub(1)];
+        for face in faces.into_iter().filter(|_| !mask.is_empty()) {
+            background.labels.index_axis(*axis, face).iter().for_each(|label| is_open[*label as usize] = true);
         }
     }
-    steps
+    is_open[0] = false;
+    background.labels.mapv(|label| !is_open[label as usize])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn neighbours(connectivity: Connectivity) -> Vec<[isize; 3]> {
+        let mut steps = Vec::with_capacity(26);
+        for a in -1..=1isize {
+            for b in -1..=1isize {
+                for c in -1..=1isize {
+                    let distance = a.abs() + b.abs() + c.abs();
+                    let limit = if connectivity == Connectivity::Faces6 { 1 } else { 3 };
+                    if (1..=limit).contains(&distance) {
+                        steps.push([a, b, c]);
+                    }
+                }
+            }
+        }
+        steps
+    }
 
     #[test]
     fn a_corner_joins_only_where_corners_count() {
@@ -194,7 +244,11 @@ mod tests {
         shell.slice_mut(ndarray::s![1..4, 1..4, 1..4]).fill(true);
         shell[[2, 2, 2]] = false;
         assert!(fill_holes(shell.view())[[2, 2, 2]]);
+        let level = Axis(0);
+        assert!(fill_holes_of_level(shell.index_axis(level, 2))[[2, 2]]);
         shell[[2, 2, 3]] = false;
         assert!(!fill_holes(shell.view())[[2, 2, 2]]);
+        assert!(!fill_holes_of_level(shell.index_axis(level, 2))[[2, 2]]);
+        assert!(fill_holes_of_level(shell.index_axis(Axis(2), 2))[[2, 2]], "open only across the level");
     }
 }

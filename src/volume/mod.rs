@@ -8,6 +8,7 @@
 
 mod affine;
 pub mod components;
+pub mod low_pass;
 pub mod nifti;
 pub mod resample;
 

@@ -1,26 +1,18 @@
-//! Trilinear resampling of a volume onto another grid, and the low-pass filter that belongs before it.
+//! Trilinear resampling of a volume onto another grid.
 //!
-//! Serving and training share this code; together with the head mask it *is* the preprocessing `fcdd-2`.
+//! Serving and training share this code; together with the low-pass filter that belongs before it
+//! ([`low_pass`](super::low_pass)) and the head mask it *is* the preprocessing `fcdd-2`.
 //! What it fixes:
 //!
 //! - Both affines are composed once (target index → LPS → source index), in `f64`; no voxel is visited
 //!   through anything but that map, so the result has the exact place that its grid states.
 //! - A voxel reaches half a spacing beyond its centre: up to there the outermost value is held, beyond it
 //!   the caller's `outside` value is written ([`trilinear`]) or the value is held for ever ([`trilinear_clamped`]).
-//! - Trilinear interpolation alone aliases when the target is coarser than the source. [`low_pass`] makes
-//!   the source's point spread that of the target first: along each source axis finer than the target
-//!   spacing `t`, a Gaussian of full width at half maximum `sqrt(t² − s²)`, cut at 3 σ and normalised, with
-//!   the edge value held. Nothing happens along axes that are as coarse as the target.
 
 use ndarray::parallel::prelude::*;
-use ndarray::{Array3, ArrayView3, Axis, s};
+use ndarray::{Array3, ArrayView3, Axis, Zip};
 
 use super::{Affine, Grid, SingularAffine, Volume};
-
-/// Full width at half maximum of a Gaussian, in standard deviations.
-const FWHM_PER_SIGMA: f64 = 2.354_820_045_030_949;
-/// Filters narrower than this (in voxels) change nothing worth the pass.
-const SMALLEST_SIGMA_VOXELS: f64 = 0.1;
 
 /// Samples `source` at every voxel centre of `target`; positions more than half a voxel outside the source
 /// get `outside`.
@@ -37,6 +29,78 @@ pub fn trilinear(source: &Volume, target: &Grid, outside: f32) -> Result<Array3<
 /// When the source's affine has no inverse.
 pub fn trilinear_clamped(source: &Volume, target: &Grid) -> Result<Array3<f32>, SingularAffine> {
     resample(source, target, None)
+}
+
+/// [`trilinear`] at those voxel centres of `target` that lie in the mask, which has the target's shape; `outside` at the
+/// others.
+///
+/// # Errors
+/// When the source's affine has no inverse.
+pub fn trilinear_within(
+    source: &Volume,
+    target: &Grid,
+    mask: ArrayView3<'_, bool>,
+    outside: f32,
+) -> Result<Array3<f32>, SingularAffine> {
+    let walk = IndexWalk::new(target, &source.grid())?;
+    let mut out = Array3::from_elem(target.shape, outside);
+    let source = source.data.as_standard_layout();
+    let Some(sampler) = Sampler::new(source.view()) else {
+        return Ok(out); // A source without voxels covers nothing.
+    };
+    Zip::indexed(out.outer_iter_mut()).and(mask.outer_iter()).par_for_each(|i0, mut slab, mask| {
+        Zip::indexed(slab.outer_iter_mut()).and(mask.outer_iter()).for_each(|i1, mut row, mask| {
+            let start = walk.row_start(i0, i1);
+            for (i2, (value, _)) in row.iter_mut().zip(mask).enumerate().filter(|(_, (_, inside))| **inside) {
+                let position = walk.along_row(start, i2);
+                if sampler.covers(position) {
+                    *value = sampler.at(position);
+                }
+            }
+        });
+    });
+    Ok(out)
+}
+
+/// A mask on another grid: true where [`trilinear`] would find at least one half if true were 1 and false 0.
+///
+/// # Errors
+/// When the affine of the mask's grid has no inverse.
+pub fn majority(mask: ArrayView3<'_, bool>, grid: &Grid, target: &Grid) -> Result<Array3<bool>, SingularAffine> {
+    let walk = IndexWalk::new(target, grid)?;
+    let mut out = Array3::from_elem(target.shape, false);
+    let Some(lattice) = Lattice::new(grid.shape) else { return Ok(out) };
+    let values = mask.mapv(|inside| f32::from(u8::from(inside)));
+    let Some(sampler) = Sampler::new(values.view()) else { return Ok(out) };
+    // Nearly everywhere all eight corners say the same, and so does every weighted mean of them.
+    let cells = uniform_cells(mask);
+    out.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i0, mut slab)| {
+        for (i1, mut row) in slab.outer_iter_mut().enumerate() {
+            let start = walk.row_start(i0, i1);
+            for (i2, value) in row.iter_mut().enumerate() {
+                let position = walk.along_row(start, i2);
+                if !lattice.covers(position) {
+                    continue;
+                }
+                *value = match cells[lattice.below(position)] {
+                    Some(all) => all,
+                    None => sampler.at(position) >= 0.5,
+                };
+            }
+        }
+    });
+    Ok(out)
+}
+
+/// For each voxel and its seven neighbours upwards (held at the end): what they are, where all are the same.
+fn uniform_cells(mask: ArrayView3<'_, bool>) -> Array3<Option<bool>> {
+    let (n0, n1, n2) = mask.dim();
+    Array3::from_shape_fn((n0, n1, n2), |(i, j, k)| {
+        let (i2, j2, k2) = ((i + 1).min(n0 - 1), (j + 1).min(n1 - 1), (k + 1).min(n2 - 1));
+        let all = mask[[i, j, k]];
+        let corners = [[i, j, k2], [i, j2, k], [i, j2, k2], [i2, j, k], [i2, j, k2], [i2, j2, k], [i2, j2, k2]];
+        corners.iter().all(|corner| mask[*corner] == all).then_some(all)
+    })
 }
 
 fn resample(source: &Volume, target: &Grid, outside: Option<f32>) -> Result<Array3<f32>, SingularAffine> {
@@ -59,6 +123,19 @@ fn resample(source: &Volume, target: &Grid, outside: Option<f32>) -> Result<Arra
         }
     });
     Ok(out)
+}
+
+/// The value whose voxel contains a position (in indices); `None` beyond the outermost voxels.
+#[inline]
+pub fn at_nearest<T>(data: &Array3<T>, position: [f64; 3]) -> Option<&T> {
+    if position.iter().any(|x| *x <= -0.5) {
+        return None;
+    }
+    // What `f64::round` gives from here on; that one is a call into the C library for each of millions of voxels.
+    data.get(position.map(|x| {
+        let (below, rest) = split(x);
+        below.saturating_add(usize::from(rest >= 0.5))
+    }))
 }
 
 /// The indices of one grid expressed in another grid's index space, row by row without allocation.
@@ -91,26 +168,59 @@ impl IndexWalk {
     }
 }
 
+/// The places between the voxel centres of an array.
+#[derive(Debug, Clone, Copy)]
+struct Lattice {
+    last: [f64; 3],
+}
+
+impl Lattice {
+    /// `None` where there are no voxels.
+    fn new(shape: [usize; 3]) -> Option<Self> {
+        (!shape.contains(&0)).then(|| Lattice { last: shape.map(|n| n as f64 - 1.0) })
+    }
+
+    /// Whether a position lies in the extent of some voxel.
+    #[inline]
+    fn covers(&self, p: [f64; 3]) -> bool {
+        (0..3).all(|a| p[a] >= -0.5 && p[a] <= self.last[a] + 0.5)
+    }
+
+    /// The voxel at or below a position, held beyond the outermost voxel centres.
+    #[inline]
+    fn below(&self, p: [f64; 3]) -> [usize; 3] {
+        [0, 1, 2].map(|a| split(p[a].clamp(0.0, self.last[a])).0)
+    }
+}
+
+/// What is above -1 as a whole number and the rest. By way of 32 bits: no array is longer, and to 64 it takes several
+/// times as long. (NaN becomes 0; an affine with an inverse makes none.)
+#[inline]
+fn split(x: f64) -> (usize, f64) {
+    let whole = x as i32;
+    (whole as usize, x - f64::from(whole))
+}
+
 /// Trilinear look-up by index.
 #[derive(Debug, Clone, Copy)]
 pub struct Sampler<'a> {
     values: &'a [f32],
     shape: [usize; 3],
-    last: [f64; 3],
+    lattice: Lattice,
 }
 
 impl<'a> Sampler<'a> {
     /// A sampler of values in C order; `None` when they are not contiguous, or none.
     pub fn new(data: ArrayView3<'a, f32>) -> Option<Self> {
         let (a, b, c) = data.dim();
-        let values = data.to_slice().filter(|v| !v.is_empty())?;
-        Some(Sampler { values, shape: [a, b, c], last: [a, b, c].map(|n| n as f64 - 1.0) })
+        let values = data.to_slice()?;
+        Some(Sampler { values, shape: [a, b, c], lattice: Lattice::new([a, b, c])? })
     }
 
     /// Whether a position lies in the extent of some voxel.
     #[inline]
     pub fn covers(&self, p: [f64; 3]) -> bool {
-        (0..3).all(|a| p[a] >= -0.5 && p[a] <= self.last[a] + 0.5)
+        self.lattice.covers(p)
     }
 
     /// The value at a position, held beyond the outermost voxel centres.
@@ -120,11 +230,10 @@ impl<'a> Sampler<'a> {
         let mut high = [0usize; 3];
         let mut t = [0f32; 3];
         for a in 0..3 {
-            // A NaN position ends as index 0 by the saturating cast; an affine with an inverse makes none.
-            let x = p[a].clamp(0.0, self.last[a]);
-            low[a] = x as usize;
-            high[a] = (low[a] + 1).min(self.shape[a] - 1);
-            t[a] = (x - low[a] as f64) as f32;
+            let (below, rest) = split(p[a].clamp(0.0, self.lattice.last[a]));
+            low[a] = below;
+            high[a] = (below + 1).min(self.shape[a] - 1);
+            t[a] = rest as f32;
         }
         let mix = |x: f32, y: f32, t: f32| x + (y - x) * t;
         let line = |i: usize, j: usize| {
@@ -134,89 +243,6 @@ impl<'a> Sampler<'a> {
         let plane = |i: usize| mix(line(i, low[1]), line(i, high[1]), t[1]);
         mix(plane(low[0]), plane(high[0]), t[0])
     }
-}
-
-/// Standard deviations (voxels, per source axis) of the filter that gives samples `spacing_mm` apart the
-/// point spread of samples `target_spacing_mm` apart; 0 where no filter is needed.
-pub fn low_pass_sigma_voxels(spacing_mm: [f64; 3], target_spacing_mm: f64) -> [f64; 3] {
-    spacing_mm.map(|s| {
-        let variance = target_spacing_mm * target_spacing_mm - s * s;
-        let sigma = if variance > 0.0 { variance.sqrt() / FWHM_PER_SIGMA / s } else { 0.0 };
-        if sigma < SMALLEST_SIGMA_VOXELS { 0.0 } else { sigma }
-    })
-}
-
-/// The source as samples `target_spacing_mm` apart would see it; `None` when it is no finer than that, so
-/// that no copy is made.
-pub fn low_pass(source: &Volume, target_spacing_mm: f64) -> Option<Volume> {
-    let sigma = low_pass_sigma_voxels(source.grid().affine.spacing_mm(), target_spacing_mm);
-    if sigma == [0.0; 3] {
-        return None;
-    }
-    let kernels = sigma.map(half_kernel);
-    let mut data = along_slices(&source.data, &kernels[0]);
-    data.axis_iter_mut(Axis(0)).into_par_iter().for_each(|mut slab| {
-        let (rows, columns) = slab.dim();
-        if kernels[1].len() > 1 {
-            let before = slab.to_owned();
-            for r in 0..rows {
-                let mut row = slab.row_mut(r);
-                row.fill(0.0);
-                for (offset, weight) in offsets(&kernels[1]) {
-                    row.scaled_add(weight, &before.row(shifted(r, offset, rows)));
-                }
-            }
-        }
-        if kernels[2].len() > 1 {
-            // The row with its edge values held on both sides, so that every tap is a plain sum of two slices.
-            let radius = kernels[2].len() - 1;
-            let mut held = vec![0f32; columns + 2 * radius];
-            for mut row in slab.outer_iter_mut() {
-                for (c, value) in held.iter_mut().enumerate() {
-                    *value = row[c.saturating_sub(radius).min(columns - 1)];
-                }
-                row.fill(0.0);
-                for (tap, (_, weight)) in offsets(&kernels[2]).enumerate() {
-                    row.iter_mut().zip(&held[tap..]).for_each(|(sum, value)| *sum += weight * value);
-                }
-            }
-        }
-    });
-    Some(Volume { data, affine: source.affine })
-}
-
-fn along_slices(data: &Array3<f32>, kernel: &[f32]) -> Array3<f32> {
-    if kernel.len() == 1 {
-        return data.clone();
-    }
-    let slices = data.dim().0;
-    let mut out = Array3::zeros(data.raw_dim());
-    out.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i, mut slab)| {
-        for (offset, weight) in offsets(kernel) {
-            slab.scaled_add(weight, &data.slice(s![shifted(i, offset, slices), .., ..]));
-        }
-    });
-    out
-}
-
-/// The kernel from its centre outwards; the two-sided kernel sums to one.
-pub(crate) fn half_kernel(sigma: f64) -> Vec<f32> {
-    if sigma == 0.0 {
-        return vec![1.0];
-    }
-    let radius = (3.0 * sigma).ceil() as usize;
-    let weights: Vec<f64> = (0..=radius).map(|k| (-0.5 * (k as f64 / sigma).powi(2)).exp()).collect();
-    let total = weights[0] + 2.0 * weights[1..].iter().sum::<f64>();
-    weights.into_iter().map(|w| (w / total) as f32).collect()
-}
-
-fn offsets(half: &[f32]) -> impl Iterator<Item = (isize, f32)> + '_ {
-    let radius = half.len() as isize - 1;
-    (-radius..=radius).map(|o| (o, half[o.unsigned_abs()]))
-}
-
-fn shifted(index: usize, offset: isize, len: usize) -> usize {
-    index.saturating_add_signed(offset).min(len - 1)
 }
 
 #[cfg(test)]
@@ -285,24 +311,16 @@ mod tests {
     }
 
     #[test]
-    fn the_low_pass_keeps_the_mean_and_widens_a_point_to_the_stated_width() {
-        let affine = Affine::from_axes([[1.0, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 2.0]], [0.0; 3]);
-        let mut data = Array3::zeros((31, 41, 9));
-        data[[15, 20, 4]] = 1.0;
-        let out = low_pass(&Volume { data, affine }, 2.0).unwrap().data;
-        assert!((out.sum() - 1.0).abs() < 1e-5);
-        let variance = |axis: usize, centre: f64| -> f64 {
-            out.indexed_iter().map(|((i, j, k), v)| f64::from(*v) * ([i, j, k][axis] as f64 - centre).powi(2)).sum()
+    fn the_nearest_voxel_is_the_rounded_index() {
+        let data = Array3::from_shape_fn((9, 1, 1), |(i, _, _)| i);
+        let by_round = |x: f64| {
+            let nearest = x.round();
+            if nearest >= 0.0 { data.get([nearest as usize, 0, 0]) } else { None }
         };
-        // FWHM² = 4 − 1 = 3 mm² at 1 mm, 4 − 0.25 = 3.75 mm² at 0.5 mm; σ² = FWHM²/5.545 (cut at 3 σ: a little less).
-        assert!((variance(0, 15.0) - 3.0 / 5.545).abs() < 0.02, "{}", variance(0, 15.0));
-        assert!((variance(1, 20.0) - 3.75 / 5.545 / 0.25).abs() < 0.1, "{}", variance(1, 20.0));
-        assert_eq!(variance(2, 4.0), 0.0);
-    }
-
-    #[test]
-    fn a_source_as_coarse_as_the_target_is_not_copied() {
-        let affine = Affine::from_axes([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 3.0]], [0.0; 3]);
-        assert!(low_pass(&Volume { data: Array3::zeros((4, 4, 4)), affine }, 1.0).is_none());
+        let halves = (-4..24).map(|i| f64::from(i) / 2.0);
+        let near = halves.flat_map(|x| [x.next_down(), x, x.next_up()]);
+        for x in near.chain([0.499_999_999_999_999_94, 1e300, f64::INFINITY, -1e300, f64::NEG_INFINITY]) {
+            assert_eq!(at_nearest(&data, [x, 0.0, 0.0]), by_round(x), "{x:?}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::segmentation::{self, SegmentationError};
 use crate::analyze::head_mask::{self, HeadError};
 use crate::dicom::Uid;
 use crate::volume::nifti::{self, NiftiError};
-use crate::volume::resample::IndexWalk;
+use crate::volume::resample::{IndexWalk, at_nearest};
 use crate::volume::{Grid, SingularAffine, Volume};
 
 /// Corners nearer than this (mm) are the same: NIfTI keeps its matrix in single precision.
@@ -230,12 +230,6 @@ fn nearest(mask: &Volume, grid: &Grid) -> Result<Array3<f32>, SingularAffine> {
         let position = walk.along_row(walk.row_start(i, j), k);
         at_nearest(&mask.data, position).copied().unwrap_or(0.0)
     }))
-}
-
-fn at_nearest<T>(data: &Array3<T>, position: [f64; 3]) -> Option<&T> {
-    let index = position.map(f64::round);
-    index.iter().all(|c| *c >= 0.0).then_some(())?;
-    data.get(index.map(|c| c as usize))
 }
 
 fn part_in_head(mask: &Volume, image: &Volume) -> Result<f64, RoiError> {

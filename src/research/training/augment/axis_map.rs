@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::volume::resample::half_kernel;
+use crate::volume::low_pass::half_kernel;
 
 /// Values added up together: four registers of the narrowest x86-64, and no remainder within a tile.
 const BLOCK: usize = 16;
