@@ -88,30 +88,33 @@ impl PixelFormat {
         // To the top of the cell and down again: masks what lies above (overlays, in old files) and extends the sign.
         let to_top = self.bits_allocated - 1 - self.high_bit;
         let down = self.bits_allocated - self.bits_stored;
-        let mirror = self.mirror_sum();
         let is_plain = slope == 1.0 && intercept == 0.0;
-        let is_signed = self.is_signed();
+        // Loops without a choice in them: several samples go through at once.
         macro_rules! unpack {
-            ($cell:ty, $signed:ty, $from:ident) => {{
-                const N: usize = size_of::<$cell>();
-                for (value, cell) in out.iter_mut().zip(stored.chunks_exact(N)) {
-                    let mut bytes = [0u8; N];
-                    bytes.copy_from_slice(cell);
-                    let top = <$cell>::$from(bytes) << to_top;
-                    let sample = if is_signed { i64::from((top as $signed) >> down) } else { i64::from(top >> down) };
-                    let sample = mirror.map_or(sample, |sum| sum - sample);
-                    *value = if is_plain { sample as f32 } else { (sample as f64 * slope + intercept) as f32 };
+            ($cell:ty, $signed:ty, $wide:ty, $from:ident) => {{
+                // `sum - sample` in two's complement; without a mirror nothing changes.
+                let [flip, base] = self.mirror_sum().map_or([0, 0], |sum| [-1, sum as $wide + 1]);
+                let grey = |sample: $wide| (sample ^ flip) + base;
+                let signed = |cell| grey(<$wide>::from((<$cell>::$from(cell) << to_top) as $signed >> down));
+                let unsigned = |cell| grey(<$wide>::from((<$cell>::$from(cell) << to_top) >> down));
+                let rescaled = |grey: $wide| (grey as f64 * slope + intercept) as f32;
+                match (self.is_signed(), is_plain) {
+                    (true, true) => each_cell(stored, out, |cell| signed(cell) as f32),
+                    (true, false) => each_cell(stored, out, |cell| rescaled(signed(cell))),
+                    (false, true) => each_cell(stored, out, |cell| unsigned(cell) as f32),
+                    (false, false) => each_cell(stored, out, |cell| rescaled(unsigned(cell))),
                 }
             }};
         }
         match (self.bits_allocated, self.big_endian) {
-            (8, _) => unpack!(u8, i8, from_le_bytes),
-            (16, false) => unpack!(u16, i16, from_le_bytes),
-            (16, true) => unpack!(u16, i16, from_be_bytes),
-            (_, false) => unpack!(u32, i32, from_le_bytes),
-            (_, true) => unpack!(u32, i32, from_be_bytes),
+            (8, _) => unpack!(u8, i8, i32, from_le_bytes),
+            (16, false) => unpack!(u16, i16, i32, from_le_bytes),
+            (16, true) => unpack!(u16, i16, i32, from_be_bytes),
+            (_, false) => unpack!(u32, i32, i64, from_le_bytes),
+            (_, true) => unpack!(u32, i32, i64, from_be_bytes),
         }
-        if !is_plain && out.iter().any(|value| !value.is_finite()) {
+        // All of them, without a way out: several at once here too.
+        if !is_plain && !out.iter().fold(true, |all, value| all & value.is_finite()) {
             return Err(format!("Rescale Slope {slope} and Intercept {intercept} make values that are no numbers"));
         }
         Ok(())
@@ -122,6 +125,12 @@ impl PixelFormat {
         let is_inverted = self.photometric == "MONOCHROME1";
         is_inverted.then_some(if self.is_signed() { -1 } else { (1i64 << self.bits_stored) - 1 })
     }
+}
+
+/// Fills `out` with the values of stored cells of `N` bytes each.
+fn each_cell<const N: usize>(stored: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
+    let (cells, _) = stored.as_chunks();
+    out.iter_mut().zip(cells).for_each(|(out, cell)| *out = value(*cell));
 }
 
 /// Widens samples that a decoder gave as bytes into cells of `bits_allocated` (codestreams of up to 8 bits in
@@ -184,6 +193,10 @@ mod tests {
         assert_eq!(unpacked(&inverted, &[0, 0, 0xFF, 0x0F], 1.0, 0.0), [4095.0, 0.0]);
         let signed = PixelFormat { representation: Some(1), ..inverted };
         assert_eq!(unpacked(&signed, &[0, 0, 0xFF, 0x0F], 1.0, 0.0), [-1.0, 0.0]);
+        let widest = PixelFormat { photometric: "MONOCHROME1".into(), ..format(32, 32, 31, false) };
+        assert_eq!(unpacked(&widest, &[0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF], 2.0, 0.0), [8_589_934_592.0, 0.0]);
+        let narrow = PixelFormat { photometric: "MONOCHROME1".into(), ..format(8, 8, 7, true) };
+        assert_eq!(unpacked(&narrow, &[0x80, 0x7F], 1.0, 0.0), [127.0, -128.0]);
     }
 
     #[test]
