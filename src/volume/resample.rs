@@ -10,7 +10,7 @@
 //!   the caller's `outside` value is written ([`trilinear`]) or the value is held for ever ([`trilinear_clamped`]).
 
 use ndarray::parallel::prelude::*;
-use ndarray::{Array3, ArrayView3, Axis, Zip};
+use ndarray::{Array3, ArrayView3, ArrayViewMut1, Axis, s};
 
 use super::{Affine, Grid, SingularAffine, Volume};
 
@@ -48,16 +48,15 @@ pub fn trilinear_within(
     let Some(sampler) = Sampler::new(source.view()) else {
         return Ok(out); // A source without voxels covers nothing.
     };
-    Zip::indexed(out.outer_iter_mut()).and(mask.outer_iter()).par_for_each(|i0, mut slab, mask| {
-        Zip::indexed(slab.outer_iter_mut()).and(mask.outer_iter()).for_each(|i1, mut row, mask| {
-            let start = walk.row_start(i0, i1);
-            for (i2, (value, _)) in row.iter_mut().zip(mask).enumerate().filter(|(_, (_, inside))| **inside) {
-                let position = walk.along_row(start, i2);
-                if sampler.covers(position) {
-                    *value = sampler.at(position);
-                }
+    for_each_row(&mut out, |mut row, [i0, i1]| {
+        let start = walk.row_start(i0, i1);
+        let mask = mask.slice(s![i0, i1, ..]);
+        for (i2, (value, _)) in row.iter_mut().zip(mask).enumerate().filter(|(_, (_, inside))| **inside) {
+            let position = walk.along_row(start, i2);
+            if sampler.covers(position) {
+                *value = sampler.at(position);
             }
-        });
+        }
     });
     Ok(out)
 }
@@ -74,18 +73,12 @@ pub fn majority(mask: ArrayView3<'_, bool>, grid: &Grid, target: &Grid) -> Resul
     let Some(sampler) = Sampler::new(values.view()) else { return Ok(out) };
     // Nearly everywhere all eight corners say the same, and so does every weighted mean of them.
     let cells = uniform_cells(mask);
-    out.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i0, mut slab)| {
-        for (i1, mut row) in slab.outer_iter_mut().enumerate() {
-            let start = walk.row_start(i0, i1);
-            for (i2, value) in row.iter_mut().enumerate() {
-                let position = walk.along_row(start, i2);
-                if !lattice.covers(position) {
-                    continue;
-                }
-                *value = match cells[lattice.below(position)] {
-                    Some(all) => all,
-                    None => sampler.at(position) >= 0.5,
-                };
+    for_each_row(&mut out, |mut row, [i0, i1]| {
+        let start = walk.row_start(i0, i1);
+        for (i2, value) in row.iter_mut().enumerate() {
+            let position = walk.along_row(start, i2);
+            if lattice.covers(position) {
+                *value = cells[lattice.below(position)].unwrap_or_else(|| sampler.at(position) >= 0.5);
             }
         }
     });
@@ -110,19 +103,24 @@ fn resample(source: &Volume, target: &Grid, outside: Option<f32>) -> Result<Arra
     let Some(sampler) = Sampler::new(source.view()) else {
         return Ok(out); // A source without voxels covers nothing.
     };
-    out.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i0, mut slab)| {
-        for (i1, mut row) in slab.outer_iter_mut().enumerate() {
-            let start = walk.row_start(i0, i1);
-            for (i2, value) in row.iter_mut().enumerate() {
-                let position = walk.along_row(start, i2);
-                *value = match outside {
-                    Some(constant) if !sampler.covers(position) => constant,
-                    _ => sampler.at(position),
-                };
-            }
+    for_each_row(&mut out, |mut row, [i0, i1]| {
+        let start = walk.row_start(i0, i1);
+        for (i2, value) in row.iter_mut().enumerate() {
+            let position = walk.along_row(start, i2);
+            *value = match outside {
+                Some(constant) if !sampler.covers(position) => constant,
+                _ => sampler.at(position),
+            };
         }
     });
     Ok(out)
+}
+
+/// Visits the rows of a volume, with their first two indices, spread over the cores.
+fn for_each_row<T: Send + Sync>(out: &mut Array3<T>, visit: impl Fn(ArrayViewMut1<'_, T>, [usize; 2]) + Send + Sync) {
+    out.axis_iter_mut(Axis(0)).into_par_iter().enumerate().for_each(|(i0, mut slab)| {
+        slab.outer_iter_mut().enumerate().for_each(|(i1, row)| visit(row, [i0, i1]));
+    });
 }
 
 /// The value whose voxel contains a position (in indices); `None` beyond the outermost voxels.
