@@ -54,6 +54,10 @@ fn policies(document: &mut Document, receive: &config::Receive) {
     ];
     let rows = counts.map(|(what, key, n)| [format!("Maximum number of {what}"), key.to_owned(), n.to_string()]);
     document.table("Number of associations as an acceptor", &["What", "Key", "Value"], rows);
+    document.paragraph(
+        "An association no longer counts once its peer can read that it is over (A-RELEASE-RP, A-ASSOCIATE-RJ, \
+         A-ABORT): a sender that opens one association after the other needs one.",
+    );
     document.heading("4.2.1.2.3", "Asynchronous nature");
     document.paragraph(
         "One transaction at a time in an association: an asynchronous operations window is not accepted. An \

@@ -10,6 +10,7 @@ use dicom_ul::pdu::{PDataValue, PDataValueType, Pdu};
 use tokio::time::Instant;
 
 use super::abort::AbortCause;
+use super::admission::Admission;
 use super::answers::{OtherAnswer, RefusalCause, Stored};
 use super::establish::{Established, Shared, enough_room};
 use super::negotiation::{Context, ContextAnswer};
@@ -33,6 +34,7 @@ pub(super) struct Association {
     shared: Arc<Shared>,
     stream: PduStream,
     account: Account,
+    admission: Admission,
     /// Accepted contexts only: nothing else may carry data.
     contexts: HashMap<u8, Context>,
     refused_contexts: HashMap<u8, ContextAnswer>,
@@ -54,7 +56,13 @@ enum Incoming {
 
 impl Association {
     /// An association whose A-ASSOCIATE-AC has gone out.
-    pub(super) fn new(shared: Arc<Shared>, stream: PduStream, account: Account, established: Established) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        stream: PduStream,
+        account: Account,
+        admission: Admission,
+        established: Established,
+    ) -> Self {
         let Established { contexts, refused_contexts, association_id } = established;
         Association {
             studies: shared.intake.in_flight.association(),
@@ -65,6 +73,7 @@ impl Association {
             shared,
             stream,
             account,
+            admission,
             contexts,
             refused_contexts,
             association_id,
@@ -87,6 +96,7 @@ impl Association {
         };
         drop(self.studies);
         if let Some(source) = stop.answer {
+            self.admission.farewell().await;
             self.stream.abort(source).await;
         }
         End { why: self.unserved.told(&stop.end.why), ..stop.end }
@@ -97,6 +107,7 @@ impl Association {
         let first = match self.next(None).await? {
             Incoming::Value(value) => value,
             Incoming::ReleaseRequest => {
+                self.admission.farewell().await;
                 let deadline = self.answer_deadline();
                 self.stream.send(&Pdu::ReleaseRP, deadline).await?;
                 return Ok(false);

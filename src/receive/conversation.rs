@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use super::admission::Limits;
 use super::establish::Shared;
 use super::listener::Intake;
 use super::negotiation::Policy;
@@ -29,7 +30,8 @@ pub(crate) async fn converse(
         cut: CancellationToken::new(),
     };
     let account = Account::new(peer);
-    let end = serve(Arc::new(shared), transport, None, account.clone()).await?;
+    let (admission, _) = Limits::new(config).admit(peer.ip());
+    let end = serve(Arc::new(shared), transport, admission, account.clone()).await?;
     let counts = account.receipt().counts;
     Some((end.outcome, end.why, counts))
 }

@@ -1,24 +1,22 @@
-//! The listener: accepts connections, holds the limits, and outlives whatever happens in an association.
+//! The listener: accepts connections within the limits, and outlives whatever happens in an association.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::admission::{Admission, Limits};
 use super::establish::Shared;
 use super::negotiation::Policy;
 use super::receipt::{Account, End};
 use super::refused::{RefusedConnections, Why};
 use super::serve::serve;
-use super::waiting_room::{Place, TurnedAway, WaitingRoom};
 use crate::config;
 use crate::ledger::Ledger;
 use crate::ledger::associations::Outcome;
@@ -139,75 +137,6 @@ impl Listener {
     }
 }
 
-/// Permits for connections: in total and per address.
-#[derive(Debug)]
-struct Limits {
-    total: Arc<Semaphore>,
-    waiting_room: WaitingRoom,
-    per_peer: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    max_total: usize,
-    max_per_peer: usize,
-}
-
-/// A connection may go on. Dropped when it ends.
-#[derive(Debug)]
-enum Admission {
-    /// As an association.
-    Association { _total: OwnedSemaphorePermit, _peer: PeerPermit },
-    /// To be told to come back later.
-    TurnedAway(Place),
-}
-
-impl Admission {
-    fn turned_away(&self) -> Option<TurnedAway> {
-        match self {
-            Admission::Association { .. } => None,
-            Admission::TurnedAway(place) => Some(place.turned_away.clone()),
-        }
-    }
-}
-
-/// One connection of an address.
-#[derive(Debug)]
-struct PeerPermit {
-    per_peer: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    peer: IpAddr,
-}
-
-impl Drop for PeerPermit {
-    fn drop(&mut self) {
-        let mut per_peer = self.per_peer.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(connections) = per_peer.get_mut(&self.peer) {
-            *connections -= 1;
-            if *connections == 0 {
-                per_peer.remove(&self.peer);
-            }
-        }
-    }
-}
-
-impl Limits {
-    fn new(config: &config::Receive) -> Limits {
-        Limits {
-            total: Arc::new(Semaphore::new(config.max_associations.min(Semaphore::MAX_PERMITS))),
-            waiting_room: WaitingRoom::default(),
-            per_peer: Arc::default(),
-            max_total: config.max_associations,
-            max_per_peer: config.max_associations_per_peer,
-        }
-    }
-
-    fn peer_permit(&self, peer: IpAddr) -> Option<PeerPermit> {
-        let mut per_peer = self.per_peer.lock().unwrap_or_else(PoisonError::into_inner);
-        let connections = per_peer.entry(peer).or_insert(0);
-        if *connections >= self.max_per_peer {
-            return None;
-        }
-        *connections += 1;
-        Some(PeerPermit { per_peer: self.per_peer.clone(), peer })
-    }
-}
-
 /// Decides about a connection before a byte of it is read. `None`: it is closed at once.
 fn admit(
     config: &config::Receive,
@@ -220,25 +149,17 @@ fn admit(
         refused.note(peer, Why::AddressNotAllowed, Instant::now());
         return None;
     }
-    // The address's permit is given back where there is no place: being told to come back later must not cost it one.
-    let why = match limits.peer_permit(peer) {
-        None => format!("this address has {} associations already", limits.max_per_peer),
-        Some(peer) => match limits.total.clone().try_acquire_owned() {
-            Ok(total) => return Some(Admission::Association { _total: total, _peer: peer }),
-            Err(_) => format!("there are {} associations already", limits.max_total),
-        },
-    };
-    let (place, displaced) = limits.waiting_room.enter(peer, why);
+    let (admission, displaced) = limits.admit(peer);
     if let Some(displaced) = displaced {
         refused.note(displaced, Why::Displaced, Instant::now());
     }
-    Some(Admission::TurnedAway(place))
+    Some(admission)
 }
 
 /// Serves one connection in a task of its own, so that a defect in it ends there, and writes its receipt.
 async fn supervise(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, admission: Admission) {
     let account = Account::new(peer);
-    let serving = serve(shared.clone(), socket, admission.turned_away(), account.clone());
+    let serving = serve(shared.clone(), socket, admission.clone(), account.clone());
     let task = AbortOnDropHandle::new(tokio::spawn(serving));
     let end = match task.await {
         Ok(None) => return,
@@ -248,8 +169,8 @@ async fn supervise(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr, adm
             End { outcome: Outcome::AbortedByUs, why: "a defect of fcdd ended the association".into() }
         }
     };
+    admission.end().await;
     close_receipt(&shared.intake.ledger, &account, &end).await;
-    drop(admission);
 }
 
 async fn close_receipt(ledger: &Ledger, account: &Account, end: &End) {

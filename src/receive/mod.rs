@@ -1,7 +1,8 @@
 //! Receive: a C-STORE and C-ECHO SCP. What it answered with success survives `kill -9` and power loss.
 //!
 //! ```text
-//! listener     accepts, counts, turns away       one task per connection
+//! listener     accepts                       one task per connection
+//! admission    how many at once: places, and when they are free again
 //! waiting_room connections over the limits, until they can be told to come back later
 //! refused      lines about connections that are closed without an answer
 //! serve        a connection from its first byte to its end
@@ -22,6 +23,7 @@
 //! for words about a variant that is in quarantine already they are walked over.
 
 mod abort;
+mod admission;
 mod answers;
 mod association;
 pub(crate) mod conversation;

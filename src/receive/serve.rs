@@ -6,11 +6,12 @@ use std::time::Duration;
 use dicom_ul::pdu::Pdu;
 use tokio::time::Instant;
 
+use super::admission::Admission;
 use super::association::Association;
 use super::establish::{Refused, Shared, establish};
 use super::receipt::{Account, End, Stop};
 use super::rejection::RejectionCause;
-use super::waiting_room::{TurnedAway, unless_displaced};
+use super::waiting_room::unless_displaced;
 use crate::dicom::transport::Transport;
 use crate::dicom::upper_layer::PduStream;
 use crate::ledger::associations::Outcome;
@@ -22,35 +23,30 @@ const REJECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) async fn serve(
     shared: Arc<Shared>,
     transport: impl Transport + 'static,
-    turned_away: Option<TurnedAway>,
+    admission: Admission,
     account: Account,
 ) -> Option<End> {
     let mut stream = match PduStream::new(transport, shared.config.max_pdu_bytes) {
         Ok(stream) => stream,
         Err(error) => return Some(Stop::from(error).end),
     };
+    let turned_away = admission.turned_away();
     let turned_away = turned_away.as_ref();
     match establish(&shared, &mut stream, turned_away, &account).await {
-        Ok(Some(established)) => Some(Association::new(shared, stream, account, established).run().await),
+        Ok(Some(established)) => Some(Association::new(shared, stream, account, admission, established).run().await),
         Ok(None) => None,
         Err(Refused::Rejected(rejection)) => {
-            say_that_it_is_answered(turned_away);
+            admission.farewell().await;
             unless_displaced(turned_away, reject(stream, rejection.cause)).await;
             Some(End { outcome: Outcome::Rejected, why: rejection.why })
         }
         Err(Refused::Stopped(stop)) => {
             if let Some(source) = stop.answer {
-                say_that_it_is_answered(turned_away);
+                admission.farewell().await;
                 unless_displaced(turned_away, stream.abort(source)).await;
             }
             Some(stop.end)
         }
-    }
-}
-
-fn say_that_it_is_answered(turned_away: Option<&TurnedAway>) {
-    if let Some(turned_away) = turned_away {
-        turned_away.is_being_answered();
     }
 }
 

@@ -23,7 +23,6 @@ async fn when_all_places_are_taken_the_next_is_told_to_come_back() {
     assert_eq!(answer.rejection(), (2, 3, 1), "transient, presentation, temporary congestion");
     drop(peer);
     first.release().await;
-    receiver.receipts_closed(2).await;
     Peer::associated(receiver.address).await.release().await;
     second.release().await;
     let receipts = receiver.receipts(4).await;
@@ -37,6 +36,17 @@ async fn one_address_does_not_take_all_places() {
     let _first = Peer::associated(receiver.address).await;
     let (_peer, answer) = associate(&receiver, "FCDD", "SCRIPT").await;
     assert_eq!(answer.rejection(), (2, 3, 1));
+}
+
+/// Many senders open an association for each object, one after the other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_place_is_enough_for_one_association_after_the_other() {
+    let receiver = Receiver::start("max_associations = 1\nmax_associations_per_peer = 1").await;
+    for n in 0..100 {
+        let (peer, answer) = associate(&receiver, "FCDD", "SCRIPT").await;
+        assert!(matches!(answer, Answer::Pdu(0x02, _)), "association {n}: {answer:?}");
+        peer.release().await;
+    }
 }
 
 #[tokio::test]

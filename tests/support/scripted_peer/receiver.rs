@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::PATIENCE;
 
+/// How long objects under way may take after a stop: ample for one on a busy machine with a slow disk.
+const DRAIN: Duration = Duration::from_secs(5);
+
 /// Serves until it is stopped or dropped.
 pub struct Receiver {
     pub address: SocketAddr,
@@ -47,7 +50,7 @@ impl Receiver {
         let listener = Listener::bind(&config, intake).await.expect("a free port");
         let address = listener.local_addr();
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(listener.run(shutdown.clone(), Duration::from_secs(1)));
+        let task = tokio::spawn(listener.run(shutdown.clone(), DRAIN));
         Receiver { address, ledger, spool, in_flight, shutdown, task, directory }
     }
 
@@ -63,20 +66,6 @@ impl Receiver {
             }
         };
         tokio::time::timeout(PATIENCE, closed).await.expect("the receipts are written within the deadline")
-    }
-
-    /// Waits until this many receipts are written, whatever else is still open.
-    pub async fn receipts_closed(&self, count: usize) {
-        let closed = async {
-            loop {
-                let rows = self.ledger.list_associations(1000).await.expect("the ledger can be read");
-                if rows.iter().filter(|row| row.closed_at.is_some()).count() >= count {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, closed).await.expect("the receipts are written within the deadline");
     }
 
     /// The receipt of the only association.
