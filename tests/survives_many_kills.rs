@@ -108,10 +108,14 @@ impl Window {
     }
 
     /// A kill that came too late makes the window shorter, a hit longer: most instants hit, and the end is not left out.
+    /// One that came too early makes it longer too, or it might shrink to what is before the stage.
     fn learn(&mut self, hit: bool, too_late: bool) {
-        if hit || too_late {
-            self.length = self.length.mul_f64(if hit { 1.05 } else { 0.9 });
-        }
+        let factor = match (hit, too_late) {
+            (true, _) => 1.05,
+            (false, true) => 0.9,
+            (false, false) => 1.02,
+        };
+        self.length = self.length.mul_f64(factor);
     }
 }
 

@@ -325,10 +325,11 @@ mod tests {
 
     /// A program that stands in for the decoder.
     fn stand_in(folder: &std::path::Path, script: &str) -> DecodeLimits {
-        use std::os::unix::fs::PermissionsExt;
-        let program = folder.join("decoder");
-        std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let (text, program) = (folder.join("decoder.sh"), folder.join("decoder"));
+        std::fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+        // Written by another process: a child of a neighbour could hold what we write open, and it would be busy.
+        let installed = Command::new("install").args(["-m", "755"]).args([&text, &program]).status().unwrap();
+        assert!(installed.success());
         DecodeLimits { executable: Some(program), ..DecodeLimits::default() }
     }
 

@@ -68,7 +68,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_comes_once_a_period() {
-        let (tick, begun) = (Tick::every(Duration::from_millis(20)), Instant::now());
+        let (begun, tick) = (Instant::now(), Tick::every(Duration::from_millis(20)));
         for _ in 0..5 {
             tick.next().await;
         }

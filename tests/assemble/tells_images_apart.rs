@@ -1,7 +1,6 @@
 //! Constructed studies: which images become one volume, which study is refused as a whole, which series is
 //! chosen, and what a decoder that misbehaves can do.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -264,9 +263,11 @@ fn a_decoder_that_hangs_or_has_no_memory_costs_its_series_and_nothing_else() {
     assert_eq!(verdicts(study), [SeriesVerdict::Ok]);
 
     let directory = tempfile::tempdir().unwrap();
-    let sleeper = directory.path().join("sleeper");
-    std::fs::write(&sleeper, "#!/bin/sh\nexec sleep 600\n").unwrap();
-    std::fs::set_permissions(&sleeper, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (text, sleeper) = (directory.path().join("sleeper.sh"), directory.path().join("sleeper"));
+    std::fs::write(&text, "#!/bin/sh\nexec sleep 600\n").unwrap();
+    // Written by another process: a child of a neighbour could hold what we write open, and it would be busy.
+    let installed = std::process::Command::new("install").args(["-m", "755"]).args([&text, &sleeper]).status().unwrap();
+    assert!(installed.success());
     let hanging = DecodeLimits { executable: Some(sleeper), timeout: Duration::from_millis(300), ..limits() };
     let begun = Instant::now();
     let study = &assembled_with(&rle_series(), &hanging).studies[0];

@@ -41,7 +41,8 @@ fn it_waits_for_room() {
         .set("spool.directory", mount_point.to_str().unwrap())
         // The steps of back-pressure would keep the disk from filling up: here every write must meet the end itself.
         .set("spool.min_free_mib", 0)
-        .set("assemble.quiet_s", 2.0);
+        // Long enough for what is done between the two halves of the study, and after them.
+        .set("assemble.quiet_s", 8.0);
     let daemon = Daemon::start(configuration.under(small.wrapper.iter()));
     let disk = MountedDisk::of(daemon.id(), &mount_point);
     let source = folder.path().join("study");

@@ -1,9 +1,9 @@
 //! What the delivery scenarios share: an outbox with a study's results in it, peers to deliver to, waiting.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use fcdd::ledger::overview::StudyDetails;
 use fcdd::ledger::result_record::{DeliveryFacts, ResultObject, ResultRecord};
 use fcdd::ledger::{Ledger, StudyState};
 use fcdd::study::{ObjectKind, RenderedObject, Selection};
+use rustix::fs::OFlags;
 use sqlx::Connection;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -294,7 +295,7 @@ pub struct Said {
 /// A storage SCP by pynetdicom that misbehaves in one way (see `awkward_scp.py`).
 pub struct AwkwardPeer {
     pub port: u16,
-    said: Arc<Mutex<Vec<Said>>>,
+    said: Mutex<(ChildStdout, Vec<u8>)>,
     child: Child,
     _stdin: Option<ChildStdin>,
 }
@@ -309,21 +310,31 @@ impl AwkwardPeer {
             .stdout(Stdio::piped())
             .spawn()
             .expect("Python starts");
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = lines.next().expect("the peer says where it listens").unwrap();
-        let port = first.strip_prefix("listening ").expect(&first).parse().unwrap();
-        let said = Arc::new(Mutex::new(Vec::new()));
-        let heard = said.clone();
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                heard.lock().unwrap().push(serde_json::from_str(&line).expect(&line));
-            }
-        });
-        Some(AwkwardPeer { port, said, _stdin: child.stdin.take(), child })
+        let mut stdout = child.stdout.take().unwrap();
+        let mut first = Vec::new();
+        while first.last() != Some(&b'\n') {
+            let mut byte = [0];
+            stdout.read_exact(&mut byte).expect("the peer says where it listens");
+            first.extend(byte);
+        }
+        let first = String::from_utf8(first).unwrap();
+        let port = first.trim_end().strip_prefix("listening ").expect(&first).parse().unwrap();
+        rustix::fs::fcntl_setfl(&stdout, OFlags::NONBLOCK).unwrap();
+        Some(AwkwardPeer { port, said: Mutex::new((stdout, Vec::new())), _stdin: child.stdin.take(), child })
     }
 
+    /// The objects that it has heard of so far. It says each before it answers, and what it said is read here and not
+    /// beside: all that was answered is among them.
     pub fn said(&self) -> Vec<Said> {
-        self.said.lock().unwrap().clone()
+        let (stdout, text) = &mut *self.said.lock().unwrap();
+        match stdout.read_to_end(text) {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => panic!("what the peer says can be read: {error}"),
+            _ => {}
+        }
+        // The last one may be half there.
+        let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        let lines = text[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| serde_json::from_slice(line).unwrap_or_else(|e| panic!("{e}: {line:?}"))).collect()
     }
 
     /// Waits until the peer has heard of this many objects.

@@ -210,7 +210,9 @@ async fn each_other_event_is_treated_as_listed() {
     for (number, (event, port)) in events.into_iter().enumerate() {
         let row = rows.iter().find(|row| row.cell("Event").starts_with(event)).expect(event);
         let bench = Bench::new().await;
-        let to = destinations(&[("pacs", port, "retry_s = 3600.0\nmax_retry_s = 3600.0\ntimeout_s = 1")]);
+        let timeout_s = if event == "no answer comes within" { 1 } else { 60 };
+        let retries = format!("retry_s = 3600.0\nmax_retry_s = 3600.0\ntimeout_s = {timeout_s}");
+        let to = destinations(&[("pacs", port, &retries)]);
         let study = format!("1.2.{number}");
         bench.report(&study, 0, &to).await;
         if event.contains("file is gone") {

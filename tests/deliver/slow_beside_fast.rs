@@ -12,7 +12,8 @@ async fn a_fast_destination_has_everything_while_a_slow_and_a_silent_one_are_sti
         return;
     };
     let bench = Bench::new().await;
-    let to = destinations(&[("fast", fast.port, ""), ("silent", silent.port, ""), ("slow", slow.port, "")]);
+    let to =
+        destinations(&[("fast", fast.port, ""), ("silent", silent.port, "timeout_s = 300"), ("slow", slow.port, "")]);
     let delivering = bench.deliver(&to);
     for study in ["1.2.3", "1.2.4", "1.2.5"] {
         bench.report(study, 4, &to).await;

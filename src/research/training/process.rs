@@ -157,13 +157,15 @@ pub async fn train_fold(
 mod tests {
     use super::*;
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
     /// A trainer that is a few lines of shell.
     fn trainer(folder: &Path, script: &str) -> PathBuf {
-        let path = folder.join(NAME);
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let (text, path) = (folder.join("trainer.sh"), folder.join(NAME));
+        fs::write(&text, format!("#!/bin/sh\n{script}\n")).unwrap();
+        // Written by another process: a child of a neighbour could hold what we write open, and it would be busy.
+        let installed =
+            std::process::Command::new("install").args(["-m", "755"]).args([&text, &path]).status().unwrap();
+        assert!(installed.success());
         path
     }
 
