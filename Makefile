@@ -20,6 +20,11 @@ export FCDD_PYTHON ?= $(SETUP)/venv/bin/python
 # What fcdd-trainer is built against: the torch folder of PyTorch 2.13.0; set it to use your own.
 export LIBTORCH ?= $(SETUP)/libtorch/torch
 
+# All tests need the library twice, with its unit tests and without, and there is a core for each: compiled in one unit
+# each takes three fifths of the work that sixteen take. Plain `cargo test`, which compiles again after a change, does
+# without this.
+export CARGO_PROFILE_DEV_CODEGEN_UNITS ?= 1
+
 # make install
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
