@@ -202,7 +202,7 @@ struct Bench {
 
 /// Renames without syncing: no power fails here, and the disk would be all that is measured.
 #[derive(Debug)]
-struct NoSync;
+pub struct NoSync;
 
 impl Commit for NoSync {
     fn commit(&self, _file: &File, temporary: &Path, to: &Path) -> Result<Committed, SpoolError> {

@@ -20,6 +20,7 @@ mod slices;
 use std::io;
 use std::path::Path;
 
+pub use association::NoSync;
 pub use scratch::use_scratch;
 
 /// Something to fuzz.

@@ -1,11 +1,10 @@
 //! Real senders and real data: DCMTK, pynetdicom, and every transfer syntax of the reference data.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use fcdd::spool::{Commit, Committed, SpoolError};
+use fcdd::fuzzing::NoSync;
 
 use crate::scripted_peer::*;
 use crate::support::{echoscu, files_below, reference_data, require_peer, run_python, storescu_as};
@@ -149,17 +148,6 @@ async fn pynetdicom_sends_files_as_they_are() {
     assert!(receipts.iter().all(|receipt| (receipt.stored, receipt.duplicates) == (1, 1)), "{receipts:?}");
 }
 
-/// A disk that takes no time to sync.
-#[derive(Debug)]
-struct RenameOnly;
-
-impl Commit for RenameOnly {
-    fn commit(&self, _: &File, temporary: &Path, to: &Path) -> Result<Committed, SpoolError> {
-        let failed = |source| SpoolError::Io { doing: "rename", path: to.to_owned(), source };
-        std::fs::rename(temporary, to).map(|()| Committed::New).map_err(failed)
-    }
-}
-
 /// DCMTK writes each PDU header alone. Where the receiver delays its acknowledgements, each object then waits for
 /// 40 ms and more (14 to 19 objects per second were measured elsewhere). Nothing is synced, because this is not about
 /// the disk.
@@ -167,7 +155,7 @@ impl Commit for RenameOnly {
 async fn a_sender_with_nagles_algorithm_does_not_stall() {
     const OBJECTS: u32 = 200;
     let Some(program) = require_peer("storescu") else { return };
-    let receiver = Receiver::start_with("", 0, Box::new(RenameOnly)).await;
+    let receiver = Receiver::start_with("", 0, Box::new(NoSync)).await;
     let folder = tempfile::tempdir().expect("the temporary directory is writable");
     for number in 0..OBJECTS {
         let sop_instance = format!("1.2.826.0.1.{number}");
